@@ -1,0 +1,341 @@
+"""Who may do and see what? One table for commands, one for what is read; all of it from appointments in the log.
+
+A command is allowed to a person who holds one of its roles in one of the organizations its rule names. What the person
+may not see looks like what does not exist; what they may see but not do is a lack of authority.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+from domain import calendar, directive, grant, organization, policy, release, request
+from domain.errors import AmbiguousAuthority, NotAuthorised, NotFound
+from domain.facts import By
+from domain.fields import Label
+from domain.organization import ASSENT, SENIORS, Role
+from domain.sign_offs import agencies
+from domain.world import World, own_stream
+
+OFFICERS: tuple[Role, ...] = ("reviewer", "countersigner", "head")
+
+Covers = Callable[[Any, World, str], bool]
+"""Whether a role in that organization counts for the command."""
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    """A role a person holds in an organization now."""
+
+    organization: str
+    kind: str
+    role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class May:
+    """Whoever holds one of these roles in such an organization. Where several would do, the first role named acts."""
+
+    roles: tuple[Role, ...]
+    where: Covers
+
+
+# Which organizations a rule means
+
+
+def assent(command: Any, world: World, office: str) -> bool:
+    return office == ASSENT
+
+
+def named_agency(command: Any, world: World, office: str) -> bool:
+    return bool(office == command.agency)
+
+
+def named_organization_if_agency(command: Any, world: World, office: str) -> bool:
+    here = organization.find(world, command.organization)
+    return here is not None and here.kind == "agency" and office == here.id
+
+
+def named_provider(command: Any, world: World, office: str) -> bool:
+    return bool(office == command.provider)
+
+
+def its_provider(command: Any, world: World, office: str) -> bool:
+    return office == _release(command, world).provider
+
+
+def agencies_of_rollout(command: Any, world: World, office: str) -> bool:
+    """Agencies in the release's policy or in a gate."""
+    here = _release(command, world)
+    rule = policy.find(world, here.policy)
+    return office in here.gate_agencies or (rule is not None and office in agencies(rule.versions[-1].sign_offs))
+
+
+def agencies_of_next_gate(command: Any, world: World, office: str) -> bool:
+    """The named agency, if the gate of the next phase asks for it."""
+    coming = _release(command, world).next_phase
+    return office == command.agency and coming is not None and office in agencies(coming.gate)
+
+
+def named_customer(command: Any, world: World, office: str) -> bool:
+    return bool(office == command.customer)
+
+
+def requests_customer(command: Any, world: World, office: str) -> bool:
+    return office == _request(command, world).customer
+
+
+def agencies_of_request(command: Any, world: World, office: str) -> bool:
+    return office in _request(command, world).agencies
+
+
+def asking_agency(command: Any, world: World, office: str) -> bool:
+    return _request(command, world).question(command.number).agency == office
+
+
+def grants_customer(command: Any, world: World, office: str) -> bool:
+    return office == _grant(command, world).customer
+
+
+def grants_agencies(command: Any, world: World, office: str) -> bool:
+    return office in _grant(command, world).agencies
+
+
+def grants_provider(command: Any, world: World, office: str) -> bool:
+    return office == _grant(command, world).provider
+
+
+def agency_of_condition(command: Any, world: World, office: str) -> bool:
+    return _grant(command, world).condition(command.number).agency == office
+
+
+def issuing_agency(command: Any, world: World, office: str) -> bool:
+    here = directive.find(world, command.directive)
+    return here is not None and office == here.organization
+
+
+def agencies_that_may_direct(command: Any, world: World, office: str) -> bool:
+    """Any agency of the government; another one only over releases whose policy names it."""
+    here = organization.find(world, office)
+    if here is None or here.kind != "agency":
+        return False
+    rules = [_policy_of(id, world) for id in command.scope.releases]
+    return here.government or (
+        bool(rules) and all(rule is not None and office in agencies(rule.versions[-1].sign_offs) for rule in rules)
+    )
+
+
+def _policy_of(id: str, world: World) -> policy.Policy | None:
+    here = release.find(world, id)
+    return policy.find(world, here.policy) if here else None
+
+
+def agency_of_tree_if_named(command: Any, world: World, office: str) -> bool:
+    return named_agency(command, world, office) and agencies_of_request(command, world, office)
+
+
+ADMINISTRATOR = May(("administrator",), assent)
+REGISTRAR = May(("registrar",), assent)
+DECIDER = May(("decider",), assent)
+RELEASE_MANAGER = May(("release_manager",), its_provider)
+ROLLOUT_OFFICERS = May(OFFICERS, agencies_of_rollout)
+APPLICANT = May(("applicant",), requests_customer)
+GRANTEE = May(("applicant",), grants_customer)
+GRANTS_OFFICERS = May(OFFICERS, grants_agencies)
+GRANTS_SENIORS = May(SENIORS, grants_agencies)
+GRANTS_RELEASE_MANAGER = May(("release_manager",), grants_provider)
+CONDITIONS_OFFICERS = May(OFFICERS, agency_of_condition)
+ISSUING_HEAD = May(("head",), issuing_agency)
+SIGNING_OFFICERS = May(OFFICERS, agency_of_tree_if_named)
+
+COMMANDS: dict[type, tuple[May, ...]] = {
+    organization.RegisterOrganization: (ADMINISTRATOR,),
+    organization.ChangeOrganization: (ADMINISTRATOR,),
+    organization.AddAffiliate: (ADMINISTRATOR,),
+    organization.Appoint: (ADMINISTRATOR, May(("head",), named_organization_if_agency)),
+    organization.EndAppointment: (ADMINISTRATOR, May(("head",), named_organization_if_agency)),
+    policy.PublishPolicy: (ADMINISTRATOR,),
+    calendar.AmendCalendar: (ADMINISTRATOR,),
+    release.AnnounceRelease: (May(("release_manager",), named_provider),),
+    release.SignOffPhase: (May(OFFICERS, agencies_of_next_gate),),
+    release.CountersignPhase: (May(SENIORS, agencies_of_next_gate),),
+    release.AdvancePhase: (RELEASE_MANAGER,),
+    release.RollBackPhase: (RELEASE_MANAGER,),
+    release.HoldRollout: (RELEASE_MANAGER, ROLLOUT_OFFICERS),
+    release.ResumeRollout: (RELEASE_MANAGER, ROLLOUT_OFFICERS),
+    release.OpenIncident: (RELEASE_MANAGER, ROLLOUT_OFFICERS),
+    release.CloseIncident: (RELEASE_MANAGER, ROLLOUT_OFFICERS),
+    release.WithdrawRelease: (RELEASE_MANAGER,),
+    request.DraftRequest: (May(("applicant",), named_customer),),
+    request.SubmitRequest: (APPLICANT,),
+    request.RegisterRequest: (REGISTRAR,),
+    request.ReturnWithoutAction: (REGISTRAR,),
+    request.AmendRequest: (APPLICANT,),
+    request.WithdrawRequest: (APPLICANT,),
+    request.SignOff: (SIGNING_OFFICERS,),
+    request.Countersign: (May(SENIORS, agency_of_tree_if_named),),
+    request.ExtendReview: (SIGNING_OFFICERS,),
+    request.RequestInformation: (SIGNING_OFFICERS,),
+    request.ProvideInformation: (APPLICANT,),
+    request.AcceptInformation: (May(OFFICERS, asking_agency),),
+    request.Recuse: (May(OFFICERS, agencies_of_request), REGISTRAR, DECIDER),
+    request.Escalate: (May(("head",), agencies_of_request), REGISTRAR),
+    request.ResolveDispute: (DECIDER,),
+    request.Decide: (DECIDER,),
+    grant.SatisfyCondition: (CONDITIONS_OFFICERS,),
+    grant.RecordBreach: (CONDITIONS_OFFICERS,),
+    grant.ReportCompliance: (GRANTEE,),
+    grant.AmendGrant: (GRANTS_SENIORS, GRANTS_RELEASE_MANAGER),
+    grant.SuspendGrant: (GRANTS_OFFICERS, GRANTS_RELEASE_MANAGER),
+    grant.ReinstateGrant: (GRANTS_OFFICERS, GRANTS_RELEASE_MANAGER),
+    grant.NotifyIntentToRevoke: (GRANTS_SENIORS, GRANTS_RELEASE_MANAGER),
+    grant.WithdrawNotice: (GRANTS_SENIORS, GRANTS_RELEASE_MANAGER),
+    grant.RevokeGrant: (GRANTS_SENIORS, GRANTS_RELEASE_MANAGER),
+    grant.LiftBar: (GRANTS_SENIORS, GRANTS_RELEASE_MANAGER),
+    grant.SurrenderGrant: (GRANTEE,),
+    directive.IssueDirective: (May(("head",), agencies_that_may_direct),),
+    directive.EaseDirective: (ISSUING_HEAD,),
+    directive.ProposeLifting: (ISSUING_HEAD,),
+    directive.WithdrawLifting: (ISSUING_HEAD,),
+    directive.ConfirmLifting: (ISSUING_HEAD,),
+}
+
+
+OPENING = (
+    organization.RegisterOrganization,
+    policy.PublishPolicy,
+    calendar.AmendCalendar,
+    release.AnnounceRelease,
+)
+"""Commands that may name a stream in which nothing has happened yet."""
+
+
+class Reading(Enum):
+    """Who may read a page, list, document or feed."""
+
+    ANYONE = "anyone, without a token"
+    SIGNED_IN = "anyone signed in; each sees what they need to know"
+    GATEWAY = "gateways and release managers, for their own provider's releases; auditors"
+    AUDITOR = "auditors"
+
+
+# Who acts
+
+
+def offices(world: World, person: str, now: datetime) -> tuple[Office, ...]:
+    """The roles a person holds now, in all organizations."""
+    found = (organization.find(world, id) for id in world.organizations_of(person))
+    return tuple(Office(here.id, here.kind, role) for here in found if here for role in here.roles(person, now))
+
+
+def acting(command: Any, world: World, person: str, acting_as: tuple[str, str] | None, now: datetime) -> By:
+    """As whom the person does this. `acting_as` (organization, role) chooses where several appointments would do."""
+    held = offices(world, person, now)
+    must_see(command, world, person, held)
+    able = [office for office in _able(command, world, held) if acting_as in (None, (office.organization, office.role))]
+    if not able:
+        roles = sorted({role for rule in COMMANDS[type(command)] for role in rule.roles})
+        raise NotAuthorised(
+            f"{type(command).__name__} is for {', '.join(roles)} of the organization concerned.",
+            *(f"an appointment as {role}" for role in roles),
+        )
+    if len({office.organization for office in able}) > 1:
+        names = sorted({f"{office.organization}/{office.role}" for office in able})
+        raise AmbiguousAuthority("Several of your appointments would do.", *(f"Acting-As: {name}" for name in names))
+    return By(person, able[0].organization, able[0].role)
+
+
+def _able(command: Any, world: World, held: tuple[Office, ...]) -> Iterator[Office]:
+    """The offices that would do, in the order of the rule's roles."""
+    for rule in COMMANDS[type(command)]:
+        for role in rule.roles:
+            yield from (o for o in held if o.role == role and rule.where(command, world, o.organization))
+
+
+# Who sees
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What a person may read of requests and grants: everything, or what concerns these organizations.
+
+    `full`: agencies and providers, whose officers see deliberations; `own`: customers, whose applicants see their view.
+    """
+
+    person: str
+    clearance: Label | None
+    full: frozenset[str]
+    own: frozenset[str]
+
+    def clearance_for(self, customer: str, concerned: Iterable[str]) -> Label | None:
+        """The clearance for a request or grant of that customer, which concerns these agencies and provider."""
+        if self.clearance is not None:
+            return self.clearance
+        if not self.full.isdisjoint(concerned):
+            return Label.INTERAGENCY
+        return Label.APPLICANT if customer in self.own else None
+
+    @property
+    def general(self) -> Label:
+        """The clearance for organizations, policies, releases of others and directives."""
+        if self.clearance is not None:
+            return self.clearance
+        return Label.INTERAGENCY if self.full else Label.APPLICANT
+
+
+def reach(person: str, held: tuple[Office, ...]) -> Reach:
+    """What those offices let a person read."""
+    clearance = None
+    if any(o.organization == ASSENT and o.role in ("registrar", "decider") for o in held):
+        clearance = Label.INTERAGENCY
+    if any(o.organization == ASSENT and o.role == "auditor" for o in held):
+        clearance = Label.AUDITOR
+    full = frozenset(o.organization for o in held if o.kind == "agency" or o.role == "release_manager")
+    return Reach(person, clearance, full, frozenset(o.organization for o in held if o.role == "applicant"))
+
+
+def must_see(command: Any, world: World, person: str, held: tuple[Office, ...]) -> None:
+    """I5 and need to know: what one may not read does not exist. A command that names no stream opens one."""
+    name = own_stream(command)
+    if name is None or isinstance(command, OPENING):
+        return
+    match world.stream(name).state:
+        case None:
+            raise NotFound
+        case request.AccessRequest() as here:
+            customer, concerned = here.customer, concerned_with_request(here)
+            if person in here.recused:
+                raise NotFound
+        case grant.Grant() as here:
+            customer, concerned = here.customer, (*here.agencies, here.provider)
+        case _:
+            return
+    if reach(person, held).clearance_for(customer, concerned) is None:
+        raise NotFound
+
+
+def concerned_with_request(here: request.AccessRequest) -> tuple[str, ...]:
+    """The agencies and the provider whose officers read a request; a draft concerns nobody but its customer."""
+    return (*here.agencies, here.provider) if here.terms else ()
+
+
+def _release(command: Any, world: World) -> release.Release:
+    here = release.find(world, command.release)
+    if here is None:
+        raise NotFound
+    return here
+
+
+def _request(command: Any, world: World) -> request.AccessRequest:
+    here = request.find(world, command.request)
+    if here is None:
+        raise NotFound
+    return here
+
+
+def _grant(command: Any, world: World) -> grant.Grant:
+    here = grant.find(world, command.grant)
+    if here is None:
+        raise NotFound
+    return here

@@ -1,0 +1,315 @@
+"""Organization: who takes part, who acts for it, and in which role?"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Literal, assert_never
+
+from domain.errors import AlreadyAppointed, AlreadyExists, Malformed, NamesUnknown, NotAppointed, OrganizationClosed
+from domain.facts import By, Event, Fact
+from domain.fields import Country, Person, Public, Slug, Text
+from domain.world import World
+
+KIND = "organization"
+ASSENT = "assent"
+OrganizationKind = Literal["provider", "agency", "customer", "assent"]
+SizeClass = Literal["startup", "small", "medium", "large"]
+Role = Literal[
+    "reviewer",
+    "countersigner",
+    "head",
+    "release_manager",
+    "gateway",
+    "applicant",
+    "administrator",
+    "registrar",
+    "decider",
+    "auditor",
+    "records_officer",
+]
+
+SENIORS: tuple[Role, ...] = ("countersigner", "head")
+"""The roles whose countersignature confirms what an officer of an agency signed."""
+
+ROLES: dict[OrganizationKind, tuple[Role, ...]] = {
+    "agency": ("reviewer", "countersigner", "head"),
+    "provider": ("release_manager", "gateway"),
+    "customer": ("applicant",),
+    "assent": ("administrator", "registrar", "decider", "auditor", "records_officer"),
+}
+
+
+def stream(organization: str) -> str:
+    return f"{KIND}-{organization}"
+
+
+# Events: these names and fields are the storage format; they are forever.
+
+
+@dataclass(frozen=True, slots=True)
+class OrganizationRegistered:
+    """An organization takes part."""
+
+    kind: Public[OrganizationKind]
+    name: Public[str]
+    country: Public[str]
+    size_class: Public[SizeClass | None] = None
+    government: Public[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
+class OrganizationChanged:
+    """Its name or size changed, or it closed or opened again. None: unchanged."""
+
+    name: Public[str | None] = None
+    size_class: Public[SizeClass | None] = None
+    closed: Public[bool | None] = None
+
+
+@dataclass(frozen=True, slots=True)
+class AffiliateAdded:
+    """A body that may use the organization's grants where they say so."""
+
+    id: Public[str]
+    name: Public[str]
+    country: Public[str]
+
+
+@dataclass(frozen=True, slots=True)
+class PersonAppointed:
+    """A person holds a role from a date until a date (until excluded)."""
+
+    person: str
+    role: Role
+    starts: datetime
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AppointmentEnded:
+    """The person no longer holds the role."""
+
+    person: str
+    role: Role
+
+
+# State
+
+
+@dataclass(frozen=True, slots=True)
+class Appointment:
+    """In force from `starts` until `until` (excluded; None: open-ended)."""
+
+    role: Role
+    starts: datetime
+    until: datetime | None = None
+
+    def in_force(self, now: datetime) -> bool:
+        return self.starts <= now and (self.until is None or now < self.until)
+
+    def overlaps(self, starts: datetime, until: datetime | None) -> bool:
+        """Whether it is in force at any time from `starts` until `until` (excluded; None: open-ended)."""
+        return (until is None or self.starts < until) and (self.until is None or starts < self.until)
+
+
+@dataclass(frozen=True, slots=True)
+class Affiliate:
+    id: str
+    name: str
+    country: str
+
+
+@dataclass(frozen=True, slots=True)
+class Organization:
+    id: str
+    kind: OrganizationKind
+    name: str
+    country: str
+    size_class: SizeClass | None = None
+    government: bool = False
+    closed: bool = False
+    affiliates: tuple[Affiliate, ...] = ()
+    appointments: dict[str, tuple[Appointment, ...]] = field(default_factory=dict)
+
+    def roles(self, person: str, now: datetime) -> tuple[Role, ...]:
+        """The roles that person holds here at that time."""
+        return tuple(a.role for a in self.appointments.get(person, ()) if a.in_force(now))
+
+    def officers(self, now: datetime) -> Iterator[tuple[str, Role]]:
+        """Everybody who holds a role here at that time."""
+        for person, appointments in self.appointments.items():
+            for appointment in appointments:
+                if appointment.in_force(now):
+                    yield person, appointment.role
+
+
+def find(world: World, organization: str) -> Organization | None:
+    return world.state(stream(organization), Organization)
+
+
+def must_be(world: World, organization: str, kind: OrganizationKind) -> Organization:
+    """The organization of that kind that a command's body names."""
+    found = find(world, organization)
+    if found is None or found.kind != kind:
+        raise NamesUnknown(f"There is no {kind} {organization!r}.", f"{kind} {organization}")
+    return found
+
+
+def must_be_agencies(world: World, agencies: Iterable[str]) -> None:
+    for agency in agencies:
+        must_be(world, agency, "agency")
+
+
+# Commands
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterOrganization:
+    """Let an organization take part."""
+
+    id: Slug
+    kind: OrganizationKind
+    name: Text
+    country: Country
+    size_class: SizeClass | None = None
+    government: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeOrganization:
+    """Record a new name or size, or that it closed."""
+
+    organization: Slug
+    name: Text | None = None
+    size_class: SizeClass | None = None
+    closed: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AddAffiliate:
+    """Record a body that belongs to the organization."""
+
+    organization: Slug
+    id: Slug
+    name: Text
+    country: Country
+
+
+@dataclass(frozen=True, slots=True)
+class Appoint:
+    """Appoint a person to a role."""
+
+    organization: Slug
+    person: Person
+    role: Role
+    from_: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EndAppointment:
+    """End a person's appointment to a role."""
+
+    organization: Slug
+    person: Person
+    role: Role
+
+
+Command = RegisterOrganization | ChangeOrganization | AddAffiliate | Appoint | EndAppointment
+
+
+def decide(command: Command, world: World, by: By, now: datetime) -> Iterator[tuple[str, Event]]:
+    match command:
+        case RegisterOrganization():
+            yield stream(command.id), register(command, world)
+        case ChangeOrganization(id):
+            yield stream(id), change(command, _existing(world, id))
+        case AddAffiliate(id):
+            here = _existing(world, id)
+            if any(affiliate.id == command.id for affiliate in here.affiliates):
+                raise AlreadyExists(f"{here.name} has an affiliate {command.id!r} already.", "an id that is free")
+            yield stream(id), AffiliateAdded(command.id, command.name, command.country)
+        case Appoint(id):
+            yield stream(id), appoint(command, _existing(world, id), now)
+        case EndAppointment(id, person, role):
+            if role not in _existing(world, id).roles(person, now):
+                raise NotAppointed(f"{person} is not {role} of {id}.", f"an appointment of {person} as {role}")
+            yield stream(id), AppointmentEnded(person, role)
+        case _:
+            assert_never(command)
+
+
+def register(command: RegisterOrganization, world: World) -> OrganizationRegistered:
+    if find(world, command.id) is not None:
+        raise AlreadyExists(f"An organization {command.id!r} is registered already.", "an id that is free")
+    if (command.kind == "assent") != (command.id == ASSENT):
+        raise Malformed(f"The organization that runs the service is {ASSENT!r}, and there is one.", "another kind")
+    if (command.kind == "customer") != (command.size_class is not None):
+        raise Malformed("A customer, and only a customer, has a size class.", "size_class")
+    if command.government and command.kind != "agency":
+        raise Malformed("Only an agency can be of the government.", "government false")
+    return OrganizationRegistered(command.kind, command.name, command.country, command.size_class, command.government)
+
+
+def change(command: ChangeOrganization, here: Organization) -> OrganizationChanged:
+    if command.size_class is not None and here.kind != "customer":
+        raise Malformed("Only a customer has a size class.", "a customer")
+    changed = OrganizationChanged(
+        command.name if command.name != here.name else None,
+        command.size_class if command.size_class != here.size_class else None,
+        command.closed if command.closed != here.closed else None,
+    )
+    if changed == OrganizationChanged():
+        raise Malformed("Nothing would change.", "a name, size_class or closed that differs")
+    return changed
+
+
+def appoint(command: Appoint, here: Organization, now: datetime) -> PersonAppointed:
+    if here.closed:
+        raise OrganizationClosed(f"{here.name} is closed.", "an organization that is open")
+    if command.role not in ROLES[here.kind]:
+        raise Malformed(f"{here.kind} has the roles {', '.join(ROLES[here.kind])}.", "a role of that kind")
+    starts = command.from_ or now
+    if command.until is not None and command.until <= starts:
+        raise Malformed("An appointment ends after it begins.", "an `until` after `from`")
+    held = here.appointments.get(command.person, ())
+    if any(a.role == command.role and a.overlaps(starts, command.until) for a in held):
+        raise AlreadyAppointed(f"{command.person} is {command.role} of {here.name} in that time.", "another time")
+    return PersonAppointed(command.person, command.role, starts, command.until)
+
+
+def _existing(world: World, id: str) -> Organization:
+    found = find(world, id)
+    if found is None:
+        raise NamesUnknown(f"There is no organization {id!r}.", f"organization {id}")
+    return found
+
+
+def evolve(state: Organization | None, fact: Fact) -> Organization | None:
+    match fact.event:
+        case OrganizationRegistered(kind, name, country, size_class, government):
+            id = fact.stream.removeprefix(f"{KIND}-")
+            return Organization(id, kind, name, country, size_class, government)
+    if state is None:
+        return None
+    match fact.event:
+        case OrganizationChanged(new_name, size_class, closed):
+            return replace(
+                state,
+                name=state.name if new_name is None else new_name,
+                size_class=state.size_class if size_class is None else size_class,
+                closed=state.closed if closed is None else closed,
+            )
+        case AffiliateAdded(id, name, country):
+            return replace(state, affiliates=(*state.affiliates, Affiliate(id, name, country)))
+        case PersonAppointed(person, role, starts, until):
+            held = (*state.appointments.get(person, ()), Appointment(role, starts, until))
+            return replace(state, appointments={**state.appointments, person: held})
+        case AppointmentEnded(person, role):
+            kept = tuple(
+                replace(a, until=fact.occurred) if a.role == role and a.in_force(fact.occurred) else a
+                for a in state.appointments.get(person, ())
+            )
+            return replace(state, appointments={**state.appointments, person: kept})
+        case _:
+            return state

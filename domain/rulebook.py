@@ -1,0 +1,182 @@
+"""Which commands, events and streams are there, and how is any command decided?"""
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from operator import itemgetter
+from typing import Any
+
+from domain import calendar, directive, grant, organization, policy, release, request
+from domain.authority import acting
+from domain.errors import BeforeTheLast, InTheFuture, Refused
+from domain.facts import SYSTEM, By, Event, Fact
+from domain.world import Evolve, Stream, World, kind_of, own_stream
+
+STREAMS = {module.KIND: module for module in (organization, policy, calendar, release, request, grant, directive)}
+"""The kinds of streams; one file each."""
+
+_EVENTS: tuple[type, ...] = (
+    organization.OrganizationRegistered,
+    organization.OrganizationChanged,
+    organization.AffiliateAdded,
+    organization.PersonAppointed,
+    organization.AppointmentEnded,
+    policy.PolicyPublished,
+    calendar.CalendarAmended,
+    release.ReleaseAnnounced,
+    release.PhaseSignedOff,
+    release.PhaseSignOffCountersigned,
+    release.PhaseCountersignRefused,
+    release.PhaseAdvanced,
+    release.PhaseRolledBack,
+    release.RolloutHeld,
+    release.RolloutResumed,
+    release.IncidentOpened,
+    release.IncidentClosed,
+    release.ReleaseWithdrawn,
+    release.CustomerAdmitted,
+    release.CustomerLeft,
+    request.RequestDrafted,
+    request.RequestSubmitted,
+    request.RequestRegistered,
+    request.RequestReturned,
+    request.RequestAmended,
+    request.SignOffVoided,
+    request.RequestWithdrawn,
+    request.AgencySignedOff,
+    request.SignOffCountersigned,
+    request.CountersignRefused,
+    request.ReviewExtended,
+    request.InformationRequested,
+    request.InformationProvided,
+    request.InformationAccepted,
+    request.PersonRecused,
+    request.RequestEscalated,
+    request.DisputeResolved,
+    request.NoObjectionDeemed,
+    request.InformationRequestLapsed,
+    request.DeadlineMissed,
+    request.DueDateMoved,
+    request.RequestApproved,
+    request.RequestDenied,
+    grant.GrantIssued,
+    grant.ConditionSatisfied,
+    grant.ComplianceReported,
+    grant.ConditionBreached,
+    grant.GrantAmended,
+    grant.GrantSuspended,
+    grant.ReinstatementProposed,
+    grant.GrantReinstated,
+    grant.RevocationNoticeIssued,
+    grant.RevocationNoticeWithdrawn,
+    grant.GrantRevoked,
+    grant.BarLiftingProposed,
+    grant.BarLifted,
+    grant.GrantSurrendered,
+    grant.GrantExpired,
+    grant.GrantSuperseded,
+    directive.DirectiveIssued,
+    directive.DirectiveEased,
+    directive.LiftingProposed,
+    directive.LiftingWithdrawn,
+    directive.DirectiveLifted,
+)
+ALIASES: dict[str, str] = {}
+"""The old names of renamed events, each with its name of today: events are forever."""
+
+_BY_NAME = {event.__name__: event for event in _EVENTS}
+EVENTS: dict[str, type] = {**_BY_NAME, **{old: _BY_NAME[new] for old, new in ALIASES.items()}}
+"""Every event by its stable name, as the log stores it, and by the names it had before."""
+
+Ids = Callable[[], str]
+
+
+def evolve_of(stream: str) -> Evolve:
+    """How a stream of that name folds."""
+    return STREAMS[stream.partition("-")[0]].evolve  # type: ignore[no-any-return]
+
+
+def decide(command: Any, world: World, by: By, now: datetime, ids: Ids, command_id: str = "") -> list[Fact]:
+    """The facts that the command writes, each folded into the world at once. Raises Refused where a rule forbids it."""
+    first, cause = len(world.facts), None
+    for name, event in _rules(command, world, by, now, ids):
+        fact = world.write(name, event, by, now, command_id, cause)
+        cause = fact.position if cause is None else cause
+    return world.facts[first:]
+
+
+def handle(
+    command: Any,
+    begin: Callable[[], World],
+    person: str,
+    acting_as: tuple[str, str] | None,
+    occurred: datetime | None,
+    ids: Ids,
+    command_id: str,
+    compare: Callable[[World, By], None],
+) -> tuple[World, By]:
+    """A person's command, from authority to facts: the world after it, with every fact, and as whom they acted.
+
+    `begin` gives a world in which nothing is written; `occurred` is when it happened, where the log learns of it late;
+    `compare` refuses a caller who read an older version than today's. The timers of the streams read that are due by
+    then are decided first, in due order (I8). A refused command leaves nothing, not even those.
+    """
+    world = begin()
+    now = world.recorded if occurred is None else occurred
+    if now > world.recorded:
+        raise InTheFuture(f"It is {world.recorded.isoformat()} now.", "an occurred time that is not in the future")
+    by = acting(command, world, person, acting_as, now)
+    compare(world, by)
+    late: set[str] = set()
+    while True:
+        refusal: Refused | None = None
+        try:
+            _time_goes_on(command, world, now)
+            decide(command, world, by, now, ids, command_id)
+        except Refused as found:
+            refusal = found
+        newly_late = {name for name in world.read - late if due_timer(world.before(name), now)}
+        if not newly_late:
+            break
+        late |= newly_late
+        world = begin()
+        pass_time(world, late, now, ids)
+    if refusal is not None:
+        raise refusal
+    return world, by
+
+
+def pass_time(world: World, streams: Iterable[str], now: datetime, ids: Ids) -> None:
+    """Decide, in due order, what time alone has done to these streams by now."""
+    names = sorted(streams)
+    while due := min(
+        (t for name in names if (t := due_timer(world.stream(name), now))), key=itemgetter(0), default=None
+    ):
+        instant, timer = due
+        command_id = f"timer.{own_stream(timer)}.{type(timer).__name__}.{instant:%Y%m%dT%H%M%S}Z"
+        decide(timer, world, SYSTEM, instant, ids, command_id)
+
+
+def due_timer(stream: Stream, now: datetime) -> tuple[datetime, Any] | None:
+    """The first thing that time alone does to a stream by then, as a command of the system, and when it is due."""
+    match stream.state:
+        case request.AccessRequest() as state:
+            return request.timer(state, now)
+        case grant.Grant() as state:
+            return grant.timer(state, now)
+        case _:
+            return None
+
+
+def _time_goes_on(command: Any, world: World, now: datetime) -> None:
+    """I8: within a command's own stream, occurred never goes back."""
+    name = own_stream(command)
+    if name is not None and (last := world.stream(name).occurred) > now:
+        raise BeforeTheLast(f"The last event of {name} occurred at {last.isoformat()}.", "a later occurred time")
+
+
+def _rules(command: Any, world: World, by: By, now: datetime, ids: Ids) -> Iterator[tuple[str, Event]]:
+    """The rules of the file that the command is written in."""
+    module = STREAMS[kind_of(command)]
+    if module in (request, directive):
+        return module.decide(command, world, by, now, ids)  # type: ignore[no-any-return]
+    return module.decide(command, world, by, now)  # type: ignore[no-any-return]

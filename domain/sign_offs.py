@@ -1,0 +1,227 @@
+"""Whose sign-offs are needed, which stand, and does the tree approve, refuse, or wait?"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from enum import Enum
+from typing import Any, Literal
+
+from domain.fields import OptionalText, Position, SomeDays, Text
+
+APPROVALS = ("approve", "approve_with_conditions")
+
+
+class Tree:
+    """A leaf names an agency; a branch asks for all, or for at least so many, of its parts."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf(Tree):
+    """One agency's sign-off: so many distinct people, countersigned if asked, within so many days."""
+
+    agency: str
+    quorum: int = 1
+    countersign: bool = False
+    due_days: int | None = None
+    days: str | None = None
+    silence: str = "block"
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf(Tree):
+    all_of: tuple[Tree, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AtLeast(Tree):
+    at_least: int
+    of: tuple[Tree, ...]
+
+
+DEPTH_MAX = 12
+LEAVES_MAX = 100
+
+
+def tree_from(data: Any, depth: int = 0) -> Tree:
+    """The tree that JSON data describes. Raises ValueError in a sentence where it describes none."""
+    if isinstance(data, Tree):
+        return data
+    if not isinstance(data, Mapping):
+        raise ValueError("a tree of sign-offs is an object")
+    if depth > DEPTH_MAX:
+        raise ValueError(f"a tree of sign-offs is at most {DEPTH_MAX} levels deep")
+    keys = set(data)
+    if "agency" in keys:
+        return _leaf_from(data, keys)
+    if keys == {"all_of"}:
+        return AllOf(_parts_from(data["all_of"], "all_of", depth))
+    if keys == {"at_least", "of"}:
+        parts, least = _parts_from(data["of"], "of", depth), data["at_least"]
+        if type(least) is not int or not 1 <= least <= len(parts):
+            raise ValueError(f"at_least is a number from 1 to {len(parts)}, the parts it chooses of")
+        return AtLeast(least, parts)
+    raise ValueError("a tree of sign-offs is a leaf with `agency`, or has `all_of`, or `at_least` and `of`")
+
+
+def _parts_from(data: Any, key: str, depth: int) -> tuple[Tree, ...]:
+    if not isinstance(data, (list, tuple)) or not data:
+        raise ValueError(f"{key} is a list of at least one part")
+    parts = tuple(tree_from(part, depth + 1) for part in data)
+    if sum(1 for part in parts for _ in leaves(part)) > LEAVES_MAX:
+        raise ValueError(f"a tree of sign-offs has at most {LEAVES_MAX} leaves")
+    return parts
+
+
+def _leaf_from(data: Mapping[str, Any], keys: set[str]) -> Leaf:
+    unknown = keys - {f.name for f in fields(Leaf)}
+    if unknown:
+        raise ValueError(f"a leaf has no field {', '.join(sorted(unknown))}")
+    leaf = Leaf(**data)
+    if not isinstance(leaf.agency, str):
+        raise ValueError("agency is the id of an organization")
+    if type(leaf.quorum) is not int or not 1 <= leaf.quorum <= 100:
+        raise ValueError("quorum is a number from 1 to 100")
+    if type(leaf.countersign) is not bool:
+        raise ValueError("countersign is true or false")
+    if leaf.due_days is not None and (type(leaf.due_days) is not int or not 1 <= leaf.due_days <= 3660):
+        raise ValueError("due_days is a number from 1 to 3660")
+    if leaf.days not in (None, "calendar", "business"):
+        raise ValueError("days is calendar or business")
+    if leaf.silence not in ("block", "escalate", "no_objection"):
+        raise ValueError("silence is block, escalate or no_objection")
+    return leaf
+
+
+def leaves(tree: Tree) -> Iterator[Leaf]:
+    match tree:
+        case Leaf():
+            yield tree
+        case AllOf(parts) | AtLeast(_, parts):
+            for part in parts:
+                yield from leaves(part)
+
+
+def agencies(tree: Tree | None) -> tuple[str, ...]:
+    """The agencies of a tree, each once, in the tree's order."""
+    return tuple(dict.fromkeys(leaf.agency for leaf in leaves(tree))) if tree else ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProposedCondition:
+    """A proviso as an agency words it in its sign-off."""
+
+    text: Text
+    kind: Literal["precondition", "ongoing"] = "ongoing"
+    due_days: SomeDays | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """One officer's current position for an agency, and who countersigned it."""
+
+    agency: str
+    person: str
+    position: Position
+    conditions: tuple[ProposedCondition, ...] = ()
+    reason: OptionalText = ""
+    countersigned: str | None = None
+
+
+class Verdict(Enum):
+    APPROVES = "approves"
+    REFUSES = "refuses"
+    WAITS = "waits"
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """What stands: each officer's latest position, silence deemed no objection, agencies overruled or still asking."""
+
+    signatures: tuple[Signature, ...] = ()
+    deemed: frozenset[str] = frozenset()
+    overruled: frozenset[str] = frozenset()
+    asking: frozenset[str] = field(default=frozenset())
+
+    def of(self, agency: str) -> tuple[Signature, ...]:
+        return tuple(s for s in self.signatures if s.agency == agency)
+
+    def sign(self, signature: Signature) -> "Sheet":
+        """The later position of an officer stands."""
+        others = tuple(s for s in self.signatures if (s.agency, s.person) != (signature.agency, signature.person))
+        return replace(self, signatures=(*others, signature))
+
+    def countersign(self, agency: str, people: tuple[str, ...], countersigner: str) -> "Sheet":
+        return replace(
+            self,
+            signatures=tuple(
+                replace(s, countersigned=countersigner) if s.agency == agency and s.person in people else s
+                for s in self.signatures
+            ),
+        )
+
+    def strike(self, agency: str, people: tuple[str, ...]) -> "Sheet":
+        """A refused countersignature sends the positions back: they no longer stand."""
+        return replace(
+            self, signatures=tuple(s for s in self.signatures if s.agency != agency or s.person not in people)
+        )
+
+    def awaiting_countersignature(self, agency: str) -> tuple[Signature, ...]:
+        return tuple(s for s in self.of(agency) if s.countersigned is None)
+
+
+BLANK = Sheet()
+
+
+def leaf_verdict(leaf: Leaf, sheet: Sheet) -> Verdict:
+    """A leaf approves when its quorum stands, countersigned where asked, none refusing and nothing asked."""
+    if leaf.agency in sheet.overruled:
+        return Verdict.APPROVES
+    signed = sheet.of(leaf.agency)
+    settled = tuple(s for s in signed if s.countersigned or not leaf.countersign)
+    if any(s.position == "refuse" for s in settled):
+        return Verdict.REFUSES
+    if leaf.agency in sheet.asking or any(s.position == "refuse" for s in signed):
+        return Verdict.WAITS
+    if leaf.agency in sheet.deemed or len(settled) >= leaf.quorum:
+        return Verdict.APPROVES
+    return Verdict.WAITS
+
+
+def verdict(tree: Tree, sheet: Sheet) -> Verdict:
+    """What the whole tree says: it refuses when the refusals that stand make it unsatisfiable."""
+    match tree:
+        case Leaf():
+            return leaf_verdict(tree, sheet)
+        case AllOf(parts):
+            least = len(parts)
+        case AtLeast(least, parts):
+            pass
+    verdicts = [verdict(part, sheet) for part in parts]
+    if verdicts.count(Verdict.APPROVES) >= least:
+        return Verdict.APPROVES
+    if len(parts) - verdicts.count(Verdict.REFUSES) < least:
+        return Verdict.REFUSES
+    return Verdict.WAITS
+
+
+def waiting(tree: Tree, sheet: Sheet) -> Iterator[Leaf]:
+    """The leaves whose sign-off would still help: none under a part that is settled already."""
+    if verdict(tree, sheet) is not Verdict.WAITS:
+        return
+    match tree:
+        case Leaf():
+            yield tree
+        case AllOf(parts) | AtLeast(_, parts):
+            for part in parts:
+                yield from waiting(part, sheet)
+
+
+def lacking(leaf: Leaf, sheet: Sheet) -> str:
+    """What a waiting leaf lacks: `information`, `countersignature` or `sign_off`."""
+    if leaf.agency in sheet.asking:
+        return "information"
+    signed = sheet.of(leaf.agency)
+    if leaf.countersign and any(s.countersigned is None for s in signed) and len(signed) >= leaf.quorum:
+        return "countersignature"
+    return "sign_off"

@@ -1,0 +1,125 @@
+"""What does a rule see while it decides: the streams as the log has them, and what this command has written so far?"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from domain.facts import By, Event, Fact
+from domain.fields import Label, is_visible
+
+S = TypeVar("S")
+
+LONG_AGO = datetime(1900, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One stream folded: its state, its version for those who see all and for applicants, its last time and place."""
+
+    state: Any = None
+    version: int = 0
+    applicant_version: int = 0
+    occurred: datetime = LONG_AGO
+    position: int = -1
+
+
+EMPTY = Stream()
+
+
+class Unloaded(LookupError):
+    """A rule asked for a stream that is not in memory; whoever runs the rule loads it and decides again."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self.stream = stream
+
+
+Evolve = Callable[[Any, Fact], Any]
+
+
+def fold(stream: Stream, fact: Fact, evolve: Evolve) -> Stream:
+    """The stream after one more fact of it."""
+    schema: type = type(fact.event)
+    return Stream(
+        evolve(stream.state, fact),
+        fact.version,
+        stream.applicant_version + is_visible(schema, Label.APPLICANT),
+        fact.occurred,
+        fact.position,
+    )
+
+
+def kind_of(command: Any) -> str:
+    """The kind of stream a command acts on: the name of the file it is written in."""
+    return type(command).__module__.rpartition(".")[2]
+
+
+def own_stream(command: Any) -> str | None:
+    """The stream a command acts on; None where it opens one that has no name yet."""
+    kind = kind_of(command)
+    id = getattr(command, kind, None) or getattr(command, "id", None)
+    return f"{kind}-{id}" if id else None
+
+
+class World:
+    """The streams a command is decided on: reading notes what was read, writing folds at once.
+
+    `base` gives a stream by name and raises Unloaded where it does not know it; `organizations_of` names the
+    organizations that ever appointed a person (perhaps more); `position` and `recorded` are the next fact's.
+    """
+
+    def __init__(
+        self,
+        base: Callable[[str], Stream],
+        organizations_of: Callable[[str], Iterable[str]],
+        evolve_of: Callable[[str], Evolve],
+        position: int,
+        recorded: datetime,
+    ) -> None:
+        self._base = base
+        self.organizations_of = organizations_of
+        self._evolve_of = evolve_of
+        self._written: dict[str, Stream] = {}
+        self.read: set[str] = set()
+        self.facts: list[Fact] = []
+        self.position = position
+        self.recorded = recorded
+
+    def stream(self, name: str) -> Stream:
+        self.read.add(name)
+        written = self._written.get(name)
+        return self._base(name) if written is None else written
+
+    def before(self, name: str) -> Stream:
+        """The stream as it was before this command wrote anything."""
+        return self._base(name)
+
+    def state(self, name: str, kind: type[S]) -> S | None:
+        """The state of a stream, or None where nothing has happened in it."""
+        state = self.stream(name).state
+        assert state is None or isinstance(state, kind), f"{name} holds {type(state).__name__}, not {kind.__name__}"
+        return state
+
+    def write(self, name: str, event: Event, by: By, occurred: datetime, command: str, cause: int | None) -> Fact:
+        """Append to what this command has written. A stream's occurred never goes back (I8): the later counts."""
+        before = self.stream(name)
+        fact = Fact(
+            self.position + len(self.facts),
+            name,
+            before.version + 1,
+            self.recorded,
+            max(occurred, before.occurred),
+            by,
+            command,
+            cause,
+            event,
+        )
+        self._written[name] = fold(before, fact, self._evolve_of(name))
+        self.facts.append(fact)
+        return fact
+
+    @property
+    def written(self) -> Mapping[str, Stream]:
+        """The streams this command changed, as they stand after it."""
+        return self._written

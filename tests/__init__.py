@@ -1,0 +1,1 @@
+"""Each test reads as the rule it tests; the folders mirror the source."""

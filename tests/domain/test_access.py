@@ -1,0 +1,429 @@
+"""May they use it now: does the answer name the first reason that applies (I10)?"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from domain.access import IN_A_GRANTED_PHASE, Access, Answer, Use
+from domain.directive import DirectiveEased, DirectiveIssued, DirectiveLifted, Uses
+from domain.facts import By
+from domain.grant import (
+    BarLifted,
+    ConditionBreached,
+    ConditionSatisfied,
+    ConditionSet,
+    GrantAmended,
+    GrantExpired,
+    GrantIssued,
+    GrantReinstated,
+    GrantRevoked,
+    GrantSuperseded,
+    GrantSurrendered,
+    GrantSuspended,
+)
+from domain.organization import AffiliateAdded, OrganizationRegistered
+from domain.release import Phase, PhaseAdvanced, PhaseRolledBack, ReleaseAnnounced, ReleaseWithdrawn
+from tests.spec import Story, instant
+
+ONCD, RAE = By("olga", "oncd", "reviewer"), By("rae", "openai", "release_manager")
+NOW, UNTIL = instant("2026-07-01T12:00:00Z"), instant("2026-12-27T15:00:00Z")
+PHASES = (Phase("announced", "closed"), Phase("preview", "granted"), Phase("everywhere", "open"))
+USE = Use("northwind", "gpt-5.6", "standard", "us_person")
+
+
+def history(*, tiers: tuple[str, ...] = ("standard", "pro"), phase: str = "preview") -> Story:
+    """Two customers, and a release in the phase in which grants count."""
+    story = Story("2026-06-20T13:00:00Z")
+    for customer in ("northwind", "tinker"):
+        story.happened(f"organization-{customer}", OrganizationRegistered("customer", customer, "US", "large"))
+    story.happened("organization-northwind", AffiliateAdded("nw-labs", "Northwind Labs", "GB"))
+    story.happened(
+        "release-gpt-5.6", ReleaseAnnounced("openai", "GPT-5.6", tiers, "frontier-preview", "high", PHASES), by=RAE
+    )
+    for coming in {"announced": (), "preview": ("preview",), "everywhere": ("preview", "everywhere")}[phase]:
+        story.happened("release-gpt-5.6", PhaseAdvanced(coming), by=RAE)
+    return story
+
+
+def issued(*, preconditions: int = 0, **given: Any) -> GrantIssued:
+    plain: dict[str, Any] = {
+        "tiers": ("standard",),
+        "user_classes": ("us_person",),
+        "affiliates": ("nw-labs",),
+        "until": UNTIL,
+    }
+    conditions = tuple(ConditionSet(n + 1, "oncd", "First this", "precondition") for n in range(preconditions))
+    return GrantIssued(
+        "nw",
+        "northwind",
+        "gpt-5.6",
+        "openai",
+        "frontier-preview",
+        1,
+        ("oncd",),
+        conditions=(*conditions, ConditionSet(9, "oncd", "Report", "ongoing")),
+        **{**plain, **given},
+    )
+
+
+def with_grant(*events: Any, **given: Any) -> Story:
+    return history().happened("grant-g", issued(**given), *events, by=ONCD)
+
+
+def check(story: Story, use: Use = USE, at: str = "2026-07-01T12:00:00Z") -> Answer:
+    access = Access()
+    for fact in story.facts:
+        access.apply(fact)
+    assert access.position == len(story.facts) - 1
+    return access.check(use, instant(at))
+
+
+def reason(story: Story, use: Use = USE, at: str = "2026-07-01T12:00:00Z") -> str:
+    return check(story, use, at).reason
+
+
+def test_a_grant_that_covers_the_use_allows_it_until_it_ends() -> None:
+    answer = check(with_grant())
+    assert (answer.allowed, answer.reason, answer.valid_until) == (True, "granted", UNTIL)
+
+
+DIRECTIVE = DirectiveIssued("Letter", Uses(releases=("gpt-5.6",)), Uses())
+BAR = GrantRevoked("Misuse", "", True)
+
+# Each row makes one reason apply, on top of all the rows below it: so the answer shows which comes first.
+LADDER: tuple[tuple[str, Callable[[Story], Story]], ...] = (
+    ("withdrawn", lambda story: story.happened("release-gpt-5.6", ReleaseWithdrawn("Unsafe"), by=RAE)),
+    ("directive", lambda story: story.happened("directive-d", DIRECTIVE, by=ONCD)),
+    ("barred", lambda story: story.happened("grant-old", issued(), BAR, by=ONCD)),
+    ("phase_closed", lambda story: story.happened("release-gpt-5.6", PhaseRolledBack("announced"), by=RAE)),
+)
+
+
+@pytest.mark.parametrize("rung", range(len(LADDER)), ids=[name for name, _ in LADDER])
+def test_i10_the_first_reason_in_order_is_given(rung: int) -> None:
+    story = with_grant()
+    for _, apply in reversed(LADDER[rung:]):
+        story = apply(story)
+    answer = check(story)
+    assert (answer.allowed, answer.reason) == (False, LADDER[rung][0])
+
+
+def test_i10_what_is_unknown_comes_before_everything_else() -> None:
+    story = with_grant()
+    for _, apply in reversed(LADDER):
+        story = apply(story)
+    assert reason(story, Use("northwind", "gpt-9")) == "unknown_release"
+    assert reason(story, Use("nobody", "gpt-9")) == "unknown_release"
+    assert reason(story, Use("nobody", "gpt-5.6")) == "unknown_customer"
+
+
+@pytest.mark.parametrize("no_customer", ["oncd", "openai"])
+def test_i10_only_a_customer_is_known_as_one(no_customer: str) -> None:
+    story = with_grant().happened(f"organization-{no_customer}", OrganizationRegistered("agency", "Office", "US"))
+    assert reason(story, Use(no_customer, "gpt-5.6")) == "unknown_customer"
+
+
+@pytest.mark.parametrize(
+    ("events", "given", "use", "at", "expected"),
+    [
+        pytest.param(
+            [GrantSuspended("Misuse")],
+            {"preconditions": 1},
+            Use("northwind", "gpt-5.6", "pro", "ally", "other"),
+            "2027-01-01",
+            "pending_conditions",
+            id="pending conditions come first",
+        ),
+        pytest.param(
+            [GrantSuspended("Misuse")],
+            {},
+            Use("northwind", "gpt-5.6", "pro", "ally", "other"),
+            "2027-01-01",
+            "grant_suspended",
+            id="then a suspension",
+        ),
+        pytest.param(
+            [GrantRevoked("Misuse")],
+            {},
+            Use("northwind", "gpt-5.6", "pro", "ally", "other"),
+            "2027-01-01",
+            "grant_revoked",
+            id="then a revocation",
+        ),
+        pytest.param(
+            [], {}, Use("northwind", "gpt-5.6", "pro", "ally", "other"), "2027-01-01", "grant_expired", id="then expiry"
+        ),
+        pytest.param(
+            [],
+            {},
+            Use("northwind", "gpt-5.6", "pro", "ally", "other"),
+            "2026-07-01",
+            "tier_not_covered",
+            id="then the tier",
+        ),
+        pytest.param(
+            [],
+            {},
+            Use("northwind", "gpt-5.6", "standard", "ally", "other"),
+            "2026-07-01",
+            "class_not_covered",
+            id="then the class of person",
+        ),
+        pytest.param(
+            [],
+            {},
+            Use("northwind", "gpt-5.6", "standard", "us_person", "other"),
+            "2026-07-01",
+            "affiliate_not_covered",
+            id="then the affiliate",
+        ),
+        pytest.param(
+            [],
+            {},
+            Use("northwind", "gpt-5.6", "standard", "us_person", "nw-labs"),
+            "2026-07-01",
+            "granted",
+            id="else it is granted",
+        ),
+    ],
+)
+def test_i10_in_a_granted_phase_the_first_reason_in_order_is_given(
+    events: list[Any], given: dict[str, Any], use: Use, at: str, expected: str
+) -> None:
+    assert reason(with_grant(*events, **given), use, at) == expected
+
+
+def test_without_a_grant_nothing_is_granted() -> None:
+    assert reason(history()) == "no_grant"
+    assert reason(with_grant(), Use("tinker", "gpt-5.6", "standard", "us_person")) == "no_grant"
+
+
+@pytest.mark.parametrize("ending", [GrantSurrendered(), GrantSuperseded("g-2")])
+def test_surrendered_and_superseded_count_as_no_grant(ending: Any) -> None:
+    assert reason(with_grant(ending)) == "no_grant"
+
+
+def test_i10_a_grant_expires_by_time_before_any_timer() -> None:
+    assert reason(with_grant(), at="2026-12-27T14:59:59Z") == "granted"
+    assert reason(with_grant(), at="2026-12-27T15:00:00Z") == "grant_expired"
+    assert reason(with_grant(GrantExpired(UNTIL))) == "grant_expired"
+    assert check(with_grant(until=None), at="2099-01-01").reason == "granted"
+    assert check(with_grant(until=None)).valid_until is None
+
+
+def test_in_an_open_phase_everybody_known_may_use_it() -> None:
+    story = history(phase="everywhere")
+    assert check(story) == Answer(True, "open_phase", (5,))
+    assert reason(story, Use("tinker", "gpt-5.6", "unheard-of", None)) == "open_phase"
+
+
+@pytest.mark.parametrize("phase", ["announced", "preview", "everywhere"])
+def test_a_bar_holds_in_every_phase(phase: str) -> None:
+    story = history(phase=phase).happened("grant-g", issued(), BAR, by=ONCD)
+    assert reason(story) == "barred"
+    assert reason(story, Use("tinker", "gpt-5.6")) != "barred"
+
+
+def test_a_lifted_bar_leaves_the_grant_revoked() -> None:
+    assert reason(with_grant(BAR, BarLifted())) == "grant_revoked"
+    assert reason(history(phase="everywhere").happened("grant-g", issued(), BAR, BarLifted(), by=ONCD)) == "open_phase"
+
+
+# Several grants
+
+
+GRANTS: dict[str, tuple[Any, ...]] = {
+    "no_grant": (issued(), GrantSurrendered()),
+    "pending_conditions": (issued(preconditions=1),),
+    "grant_suspended": (issued(), GrantSuspended("Misuse")),
+    "grant_revoked": (issued(), GrantRevoked("Misuse")),
+    "grant_expired": (issued(until=instant("2026-06-30")),),
+    "tier_not_covered": (issued(tiers=("pro",)),),
+    "class_not_covered": (issued(user_classes=("ally",)),),
+    "affiliate_not_covered": (issued(affiliates=()),),
+    "granted": (issued(),),
+}
+IN_ORDER = list(GRANTS)
+
+
+@pytest.mark.parametrize("better", range(1, len(IN_ORDER)), ids=IN_ORDER[1:])
+def test_i10_of_several_grants_the_best_answer_stands_whichever_came_first(better: int) -> None:
+    use = Use("northwind", "gpt-5.6", "standard", "us_person", "nw-labs")
+    for worse in range(better):
+        for pair in ((better, worse), (worse, better)):
+            story = history()
+            for place, which in enumerate(pair):
+                story.happened(f"grant-{place}", *GRANTS[IN_ORDER[which]], by=ONCD)
+            assert reason(story, use) == IN_ORDER[better]
+
+
+def test_the_order_of_answers_is_the_one_of_i10() -> None:
+    assert tuple(IN_ORDER) == IN_A_GRANTED_PHASE
+
+
+def test_i13_ending_one_grant_never_cuts_access_that_another_gives() -> None:
+    for ending in (GrantRevoked("Misuse"), GrantExpired(UNTIL), GrantSurrendered(), GrantSuspended("Misuse")):
+        assert reason(with_grant(ending).happened("grant-2", issued(), by=ONCD)) == "granted"
+
+
+def test_access_that_two_grants_give_is_valid_until_the_later_one_ends() -> None:
+    story = with_grant(until=instant("2026-08-01")).happened("grant-2", issued(), by=ONCD)
+    assert check(story).valid_until == UNTIL
+
+
+# What a grant covers
+
+
+@pytest.mark.parametrize(
+    ("tiers", "asked", "expected"),
+    [
+        (("standard",), None, "granted"),
+        (("standard",), "standard", "granted"),
+        (("standard",), "pro", "tier_not_covered"),
+        (("standard", "pro"), None, "tier_not_covered"),
+        (("standard", "pro"), "standard", "granted"),
+    ],
+)
+def test_a_missing_tier_means_the_only_tier(tiers: tuple[str, ...], asked: str | None, expected: str) -> None:
+    story = history(tiers=tiers).happened("grant-g", issued(), by=ONCD)
+    assert reason(story, Use("northwind", "gpt-5.6", asked, "us_person")) == expected
+
+
+@pytest.mark.parametrize(
+    ("classes", "asked", "expected"),
+    [
+        (("us_person",), "us_person", "granted"),
+        (("us_person",), "foreign_national", "class_not_covered"),
+        (("us_person",), None, "class_not_covered"),
+        ((), None, "granted"),
+        ((), "foreign_national", "granted"),
+    ],
+)
+def test_an_unknown_class_is_refused_where_a_grant_is_limited_by_class(
+    classes: tuple[str, ...], asked: str | None, expected: str
+) -> None:
+    assert reason(with_grant(user_classes=classes), Use("northwind", "gpt-5.6", "standard", asked)) == expected
+
+
+def test_a_suspension_ends_when_each_organization_has_ended_its_own() -> None:
+    story = with_grant(GrantSuspended("Misuse")).happened("grant-g", GrantSuspended("Fraud"), by=RAE)
+    story.happened("grant-g", GrantReinstated(), by=ONCD)
+    assert reason(story) == "grant_suspended"
+    story.happened("grant-g", GrantReinstated(), by=RAE)
+    assert reason(story) == "granted"
+
+
+def test_every_precondition_is_satisfied_first() -> None:
+    story = with_grant(ConditionSatisfied(1), preconditions=2)
+    assert reason(story) == "pending_conditions"
+    story.happened("grant-g", ConditionSatisfied(2), by=ONCD)
+    assert reason(story) == "granted"
+
+
+def test_a_grants_own_state_and_its_access_agree_on_a_precondition_that_is_broken() -> None:
+    story = with_grant(ConditionSatisfied(1), ConditionBreached(1, "Broken"), preconditions=1)
+    pending = story.state("grant-g").state == "pending_conditions"
+    assert (reason(story) == "pending_conditions") == pending
+
+
+def test_an_amendment_narrows_access_at_once() -> None:
+    assert reason(with_grant(GrantAmended((), None, None), tiers=("standard",))) == "tier_not_covered"
+    assert reason(with_grant(GrantAmended(None, ("ally",), None))) == "class_not_covered"
+    assert reason(with_grant(GrantAmended(None, None, instant("2026-06-30")))) == "grant_expired"
+
+
+# Directives
+
+
+@pytest.mark.parametrize(
+    ("scope", "stopped"),
+    [
+        (Uses(releases=("gpt-5.6",)), True),
+        (Uses(releases=("other",)), False),
+        (Uses(providers=("openai",)), True),
+        (Uses(providers=("other",)), False),
+        (Uses(organizations=("northwind",)), True),
+        (Uses(organizations=("tinker",)), False),
+        (Uses(person_classes=("us_person",)), True),
+        (Uses(person_classes=("foreign_national",)), False),
+        (Uses(releases=("gpt-5.6",), person_classes=("us_person",)), True),
+        (Uses(releases=("gpt-5.6",), person_classes=("foreign_national",)), False),
+        (Uses(("gpt-5.6",), ("openai",), ("northwind",), ("us_person",)), True),
+        (Uses(("gpt-5.6",), ("openai",), ("tinker",), ("us_person",)), False),
+    ],
+)
+def test_a_directive_stops_a_use_that_is_in_every_list_of_its_scope(scope: Uses, stopped: bool) -> None:
+    story = with_grant().happened("directive-d", DirectiveIssued("Letter", scope, Uses()), by=ONCD)
+    assert (reason(story) == "directive") == stopped
+
+
+@pytest.mark.parametrize(
+    ("carve_outs", "exempt"),
+    [
+        (Uses(releases=("gpt-5.6",)), True),
+        (Uses(providers=("openai",)), True),
+        (Uses(organizations=("northwind",)), True),
+        (Uses(person_classes=("us_person",)), True),
+        (Uses(releases=("other",), organizations=("northwind",)), True),
+        (Uses(("other",), ("other",), ("tinker",), ("foreign_national",)), False),
+    ],
+)
+def test_a_use_in_any_carve_out_is_exempt(carve_outs: Uses, exempt: bool) -> None:
+    issued_ = DirectiveIssued("Letter", Uses(releases=("gpt-5.6",)), carve_outs)
+    story = with_grant().happened("directive-d", issued_, by=ONCD)
+    assert (reason(story) == "granted") == exempt
+
+
+def test_an_unknown_class_is_in_every_scope_and_in_no_carve_out() -> None:
+    unknown = Use("northwind", "gpt-5.6", "standard", None)
+    story = with_grant(user_classes=())
+    assert reason(story, unknown) == "granted"
+    scope = Uses(person_classes=("foreign_national",))
+    assert reason(with_grant().happened("directive-d", DirectiveIssued("L", scope, Uses())), unknown) == "directive"
+    carved = DirectiveIssued("L", Uses(releases=("gpt-5.6",)), Uses(person_classes=("us_person",)))
+    assert reason(with_grant().happened("directive-d", carved), unknown) == "directive"
+
+
+def test_easing_exempts_besides_what_was_exempt_before() -> None:
+    story = with_grant(user_classes=()).happened(
+        "directive-d",
+        DirectiveIssued("Letter", Uses(releases=("gpt-5.6",)), Uses(person_classes=("us_person",))),
+        DirectiveEased(Uses(organizations=("northwind",))),
+        by=ONCD,
+    )
+    assert reason(story, Use("northwind", "gpt-5.6", "standard", "foreign_national")) == "granted"
+    assert reason(story, Use("tinker", "gpt-5.6", "standard", "us_person")) == "no_grant"
+    assert reason(story, Use("tinker", "gpt-5.6", "standard", "foreign_national")) == "directive"
+
+
+def test_i11_lifting_a_directive_restores_what_was_before_and_nothing_else() -> None:
+    story = with_grant().happened("directive-d", DIRECTIVE, by=ONCD)
+    story.happened("directive-e", DirectiveIssued("Another", Uses(providers=("openai",)), Uses()), by=ONCD)
+    assert reason(story) == "directive"
+    story.happened("directive-d", DirectiveLifted(), by=ONCD)
+    assert reason(story) == "directive", "the other directive is still in force"
+    story.happened("directive-e", DirectiveLifted(), by=ONCD)
+    assert reason(story) == "granted"
+
+
+def test_i11_lifting_a_directive_does_not_reinstate_what_was_suspended_separately() -> None:
+    story = with_grant().happened("directive-d", DIRECTIVE, by=ONCD)
+    story.happened("grant-g", GrantSuspended("Misuse"), by=ONCD)
+    story.happened("directive-d", DirectiveLifted(), by=ONCD)
+    assert reason(story) == "grant_suspended"
+
+
+# What an answer rests on
+
+
+def test_an_answer_names_the_facts_it_rests_on() -> None:
+    story = with_grant(GrantSuspended("Misuse"))
+    phase, grant, suspension = 4, 5, 6
+    assert check(story).because == (phase, grant, suspension)
+    assert check(history()).because == (phase,)
+    assert check(history(phase="announced")).because == (3,)
+    assert check(Story(), Use("northwind", "gpt-5.6")).because == ()
+    for name, apply in LADDER:
+        story = apply(with_grant())
+        assert check(story).because == (len(story.facts) - 1,), name
