@@ -1,0 +1,1 @@
+"""Everything that touches the outside: the log, the clock, Postgres, HTTP and the command line."""

@@ -1,0 +1,107 @@
+"""Where are the tree's inner nodes kept, and how is a proof built from them?
+
+A tile (C2SP tlog-tiles) of level L and index N holds the 256 nodes (8·L, 256·N) to (8·L, 256·N + 255). Complete tiles
+are stored, followed by the nodes above them within the tile, so that a proof reads nodes and computes next to nothing.
+The nodes of tiles that are not complete yet come from the leaves, or from the roots of the tiles below.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+from services.log import reader
+from services.log.merkle import (
+    HASH_BYTES,
+    Node,
+    consistency_needs,
+    consistency_proof,
+    inclusion_needs,
+    inclusion_proof,
+    levels,
+    node_hash,
+)
+from services.log.reader import Connection
+
+WIDTH = 256
+HEIGHT = 8
+
+Place = tuple[int, int, int]
+"""(tile level, tile index, where in the stored tile the hash begins, from 0)."""
+
+
+def stored_tile(hashes: Sequence[bytes]) -> bytes:
+    """What is stored for a complete tile: its 256 hashes, then the 128, 64, …, 2 above them."""
+    assert len(hashes) == WIDTH
+    return b"".join(each for level in levels(hashes)[:-1] for each in level)
+
+
+def tile_root(two: bytes) -> bytes:
+    """The root of a stored tile, from its last two hashes: an entry of the tile above."""
+    return node_hash(two[:HASH_BYTES], two[HASH_BYTES:])
+
+
+def _place(node: Node) -> Place:
+    level, index = node
+    tile_level, height = divmod(level, HEIGHT)
+    per_tile = WIDTH >> height
+    tile_index, at = divmod(index, per_tile)
+    before = 2 * WIDTH - 2 * per_tile
+    return tile_level, tile_index, before + at
+
+
+def _is_complete(tile_level: int, tile_index: int, size: int) -> bool:
+    return (tile_index + 1) << (HEIGHT * (tile_level + 1)) <= size
+
+
+async def nodes(conn: Connection, wanted: Iterable[Node], size: int) -> dict[Node, bytes]:
+    """Perfect nodes of the tree of that size, which a checkpoint must cover."""
+    places = {node: _place(node) for node in wanted}
+    kept = {node: place for node, place in places.items() if _is_complete(place[0], place[1], size)}
+    found = await _kept_nodes(conn, kept)
+    edge = sorted(node for node in places if node not in kept)
+    for tile_level, group in groupby(edge, key=lambda node: node[0] // HEIGHT):
+        found |= await _edge_nodes(conn, tile_level, list(group))
+    return found
+
+
+async def _kept_nodes(conn: Connection, places: dict[Node, Place]) -> dict[Node, bytes]:
+    if not places:
+        return {}
+    query = """
+        SELECT substring(hashes FROM 32 * at + 1 FOR 32)
+        FROM unnest(%s::smallint[], %s::bigint[], %s::int[]) WITH ORDINALITY AS wanted (level, index, at, nth)
+        JOIN tile USING (level, index) ORDER BY nth"""
+    found = await reader.rows(conn, query, *(list(column) for column in zip(*places.values(), strict=True)))
+    return {node: node_hash for node, (node_hash,) in zip(places, found, strict=True)}
+
+
+async def _edge_nodes(conn: Connection, tile_level: int, wanted: Sequence[Node]) -> dict[Node, bytes]:
+    """Nodes of one tile level's incomplete tile, from that tile's own hashes."""
+    heights = [(node, node[0] % HEIGHT) for node in wanted]
+    start = min(index << height for (_, index), height in heights)
+    end = max((index + 1) << height for (_, index), height in heights)
+    hashes = await entries(conn, tile_level, start, end)
+    found = {}
+    for node, height in heights:
+        at = (node[1] << height) - start
+        found[node] = levels(hashes[at : at + (1 << height)])[-1][0]
+    return found
+
+
+async def entries(conn: Connection, tile_level: int, start: int, end: int) -> list[bytes]:
+    """The hashes of a tile level from index start up to end: leaves, or the roots of complete tiles below."""
+    if tile_level == 0:
+        return await reader.leaves(conn, start, end)
+    query = """
+        SELECT substring(hashes FROM 508 * 32 + 1) FROM tile
+        WHERE level = %s AND index >= %s AND index < %s ORDER BY index"""
+    return [tile_root(two) for (two,) in await reader.rows(conn, query, tile_level - 1, start, end)]
+
+
+async def inclusion(conn: Connection, position: int, size: int) -> list[bytes]:
+    """The proof that the record at a position is in the log of a signed size. Raises ProofRefused outside of it."""
+    return inclusion_proof(position, size, await nodes(conn, inclusion_needs(position, size), size))
+
+
+async def consistency(conn: Connection, size1: int, size2: int) -> list[bytes]:
+    """The proof that the log of a signed size2 begins with that of size1. Raises ProofRefused from 0 or backwards."""
+    return consistency_proof(size1, size2, await nodes(conn, consistency_needs(size1, size2), size2))

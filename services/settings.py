@@ -1,0 +1,183 @@
+"""Which settings does Assent have, what do they mean, and what did the environment say?
+
+Each one is (name, default, sentence): docs/settings.md is `describe()`, and a test compares the two.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+T = TypeVar("T")
+
+PREFIX = "ASSENT_"
+
+
+class BadSetting(Exception):
+    """The environment holds a setting that does not exist or a value it cannot have; the message says what would do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What is known about one setting: its variable, its default as text, how to read it, and what it means."""
+
+    name: str
+    default: str
+    read: Callable[[str], Any]
+    sentence: str
+
+
+def _setting(name: str, default: str, read: Callable[[str], T], sentence: str) -> Any:
+    return field(default_factory=lambda: read(default), metadata={"setting": Setting(name, default, read, sentence)})
+
+
+def _text(value: str) -> str:
+    if not value or value != value.strip():
+        raise ValueError("a text without spaces around it")
+    return value
+
+
+def _folder(value: str) -> Path:
+    if not value:
+        raise ValueError("a folder")
+    return Path(value).expanduser().absolute()
+
+
+def _optional_file(value: str) -> Path | None:
+    return Path(value).expanduser().absolute() if value else None
+
+
+def _database_url(value: str) -> str:
+    if value and not value.startswith(("postgresql://", "postgres://")):
+        raise ValueError("an address such as postgresql://user@host/database, or nothing")
+    return value
+
+
+def _instant(value: str) -> datetime | None:
+    if not value:
+        return None
+    try:
+        instant = datetime.fromisoformat(value)
+    except ValueError:
+        instant = None
+    if instant is None or instant.tzinfo is None:
+        raise ValueError("a time with its zone, such as 2026-01-05T14:00:00Z")
+    return instant
+
+
+def _one_of(*choices: str) -> Callable[[str], Any]:
+    def read(value: str) -> str:
+        if value not in choices:
+            raise ValueError("one of " + ", ".join(choices))
+        return value
+
+    return read
+
+
+def _number(least: int, most: int) -> Callable[[str], int]:
+    def read(value: str) -> int:
+        if not (value.isascii() and value.isdigit() and least <= int(value[:12]) <= most):
+            raise ValueError(f"a whole number from {least} to {most}")
+        return int(value)
+
+    return read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What Assent was told by its environment; without arguments, the defaults."""
+
+    data: Path = _setting("ASSENT_DATA", ".assent", _folder, "Folder of the embedded database and of the keys.")
+    database_url: str = _setting(
+        "DATABASE_URL", "", _database_url, "Use this Postgres (15 or newer) instead of the embedded one."
+    )
+    database_url_file: Path | None = _setting(
+        "DATABASE_URL_FILE", "", _optional_file, "File that holds the value of `DATABASE_URL`: a secret of a container."
+    )
+    host: str = _setting("ASSENT_HOST", "127.0.0.1", _text, "Address to listen on.")
+    port: int = _setting("ASSENT_PORT", "8000", _number(0, 65_535), "Port to listen on; 0 takes a free one.")
+    mode: Literal["development", "production"] = _setting(
+        "ASSENT_MODE",
+        "development",
+        _one_of("development", "production"),
+        "`development` has a token issuer of its own, and listens on this machine only; `production` has neither.",
+    )
+    clock: Literal["real", "manual"] = _setting(
+        "ASSENT_CLOCK",
+        "real",
+        _one_of("real", "manual"),
+        "`manual` stands still until it is moved, so that months play in seconds (development mode only).",
+    )
+    clock_start: datetime | None = _setting("ASSENT_CLOCK_START", "", _instant, "Time at which a manual clock starts.")
+    root: str = _setting("ASSENT_ROOT", "root", _text, "Person who is the first administrator.")
+    origin: str = _setting(
+        "ASSENT_ORIGIN", "assent.localhost/log", _text, "The log's name in its signed checkpoints; never changes."
+    )
+    queue_max: int = _setting(
+        "ASSENT_QUEUE_MAX", "4096", _number(1, 1_000_000), "Commands that may wait; one more is answered 503."
+    )
+    body_bytes_max: int = _setting(
+        "ASSENT_BODY_BYTES_MAX", "262144", _number(1_024, 67_108_864), "Largest body of a request, in bytes."
+    )
+    states_max: int = _setting(
+        "ASSENT_STATES_MAX", "100000", _number(1, 100_000_000), "Streams whose state is kept in memory for deciding."
+    )
+
+
+SETTINGS: tuple[Setting, ...] = tuple(each.metadata["setting"] for each in fields(Settings))
+_FIELDS = {each.metadata["setting"].name: each.name for each in fields(Settings)}
+_DATABASE_URL = next(each for each in SETTINGS if each.name == "DATABASE_URL")
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """The settings that the environment's variables make; BadSetting for an unknown name or an impossible value."""
+    for name in environment:
+        if name.startswith(PREFIX) and name not in _FIELDS:
+            near = get_close_matches(name, _FIELDS, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise BadSetting(f"There is no setting {name}.{hint} docs/settings.md lists them all.")
+    given = {_FIELDS[each.name]: _read(each, environment[each.name]) for each in SETTINGS if each.name in environment}
+    settings = _with_secrets(Settings(**given))
+    if settings.clock == "manual" and settings.mode != "development":
+        raise BadSetting("ASSENT_CLOCK=manual works in development mode only: in production, time is not ours to set.")
+    if settings.clock == "manual" and settings.clock_start is None:
+        raise BadSetting("ASSENT_CLOCK=manual needs ASSENT_CLOCK_START, the time at which the clock starts.")
+    return settings
+
+
+def _with_secrets(settings: Settings) -> Settings:
+    if settings.database_url_file is None:
+        return settings
+    if settings.database_url:
+        raise BadSetting("DATABASE_URL and DATABASE_URL_FILE say the same thing twice; keep one of them.")
+    try:
+        value = settings.database_url_file.read_text().strip()
+    except OSError as error:
+        raise BadSetting(f"DATABASE_URL_FILE must be a file that can be read: {error}.") from error
+    return replace(settings, database_url=_read(_DATABASE_URL, value))
+
+
+def _read(setting: Setting, value: str) -> Any:
+    try:
+        return setting.read(value)
+    except ValueError as wanted:
+        shown = "another value" if setting.name == "DATABASE_URL" else repr(value)
+        raise BadSetting(f"{setting.name} must be {wanted}; it is {shown}.") from None
+
+
+def describe() -> str:
+    """The page docs/settings.md, in Markdown."""
+    rows = [
+        f"| `{each.name}` | {f'`{each.default}`' if each.default else '–'} | {each.sentence} |" for each in SETTINGS
+    ]
+    head = [
+        "# Settings",
+        "",
+        "Assent is told everything by environment variables. An unknown `ASSENT_…` variable is refused at the start.",
+        "",
+        "| variable | default | meaning |",
+        "|---|---|---|",
+    ]
+    return "\n".join([*head, *rows]) + "\n"

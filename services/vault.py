@@ -1,0 +1,208 @@
+"""Where is the free text of applicants, so that it can be forgotten although the log forgets nothing?
+
+In the log, as ciphertext: `sealed.<person>.<base64url(nonce ‖ ciphertext)>`, AES-256-GCM under a key per person. The
+keys are kept outside the log, wrapped by a master key outside the database. Destroying a person's key erases every text
+of theirs; the records stay as they are, and so does every proof.
+"""
+
+import os
+import re
+import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import fields, is_dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+
+from domain.fields import hints, sealed_fields
+from services.migrations import Migration
+
+ERASED = "[erased]"
+"""What a sealed text reads as once its person's key is destroyed."""
+
+KEY_BYTES = 32
+NONCE_BYTES = 12
+RESIDENT_SECONDS = 60.0
+"""How long another process may still open texts of a destroyed key."""
+
+_TOKEN = re.compile(r"sealed\.(?P<person>[^\s]{1,128})\.(?P<sealed>[A-Za-z0-9_-]{39,})")
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(
+        100,
+        "vault",
+        """
+        CREATE SCHEMA vault;
+        CREATE TABLE vault.subject_key (
+            person text COLLATE "C" PRIMARY KEY,
+            wrapped bytea NOT NULL
+        );
+        COMMENT ON TABLE vault.subject_key IS 'A key per person, wrapped by the master key; deleting it erases.';
+        """,
+    ),
+)
+
+D = TypeVar("D")
+
+
+def master_key(path: Path) -> bytes:
+    """The key that wraps all others, in a file only we may read; made on first use, whoever comes first."""
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh = path.with_name(f"{path.name}.{os.getpid()}")
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(os.urandom(KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(fresh, path)
+        fresh.unlink()
+    return path.read_bytes()
+
+
+class Vault:
+    """Seals and opens texts; keeps keys in memory for a short while."""
+
+    def __init__(self, pool: AsyncConnectionPool[AsyncConnection[Any]], master: bytes) -> None:
+        self._pool = pool
+        self._master = AESGCM(master)
+        self._resident: dict[str, tuple[float, AESGCM]] = {}
+
+    async def seal(self, value: D, person: str) -> D:
+        """The same dataclass with its sealed texts as tokens; itself where it has none."""
+        schema: type = type(value)
+        if not _may_hold_sealed(schema):
+            return value
+        key = (await self._keys({person}, make=True))[person]
+        sealed: D = _sealed(value, person, key)
+        return sealed
+
+    async def open(self, document: Any) -> Any:
+        """A JSON document (or a text) with every token opened; `[erased]` where the key is gone."""
+        people = {match["person"] for match in _tokens(document)}
+        if not people:
+            return document
+        return _opened(document, await self._keys(people))
+
+    async def destroy(self, person: str) -> bool:
+        """Erase every text of a person, for good; whether there was a key."""
+        async with self._pool.connection() as conn:
+            cursor = await conn.execute("DELETE FROM vault.subject_key WHERE person = %s", (person,))
+        self._resident.pop(person, None)
+        return cursor.rowcount > 0
+
+    async def _keys(self, people: set[str], make: bool = False) -> dict[str, AESGCM]:
+        now = time.monotonic()
+        found = {
+            person: resident[1]
+            for person in people
+            if (resident := self._resident.get(person)) is not None and now - resident[0] < RESIDENT_SECONDS
+        }
+        missing = people - found.keys()
+        if missing:
+            if make:
+                await self._make(missing)
+            loaded = await self._load(missing)
+            self._resident |= {person: (now, key) for person, key in loaded.items()}
+            found |= loaded
+        return found
+
+    async def _make(self, people: set[str]) -> None:
+        async with self._pool.connection() as conn:
+            for person in people:
+                nonce = os.urandom(NONCE_BYTES)
+                wrapped = nonce + self._master.encrypt(nonce, os.urandom(KEY_BYTES), person.encode())
+                await conn.execute(
+                    "INSERT INTO vault.subject_key (person, wrapped) VALUES (%s, %s) ON CONFLICT DO NOTHING",
+                    (person, wrapped),
+                )
+
+    async def _load(self, people: set[str]) -> dict[str, AESGCM]:
+        async with self._pool.connection() as conn:
+            cursor = await conn.execute(
+                "SELECT person, wrapped FROM vault.subject_key WHERE person = ANY (%s)", (list(people),)
+            )
+            rows = await cursor.fetchall()
+        return {
+            person: AESGCM(self._master.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], person.encode()))
+            for person, wrapped in rows
+        }
+
+
+@cache
+def _may_hold_sealed(schema: type) -> bool:
+    """Whether a dataclass has sealed texts, itself or in the dataclasses it holds."""
+    return bool(sealed_fields(schema)) or any(_may_hold_sealed(inner) for inner in _inner_schemas(schema))
+
+
+def _inner_schemas(schema: type) -> Iterator[type]:
+    waiting = list(hints(schema).values())
+    while waiting:
+        hint = waiting.pop()
+        if isinstance(hint, type) and is_dataclass(hint) and hint is not schema:
+            yield hint
+        waiting += get_args(hint)
+
+
+def _sealed(value: Any, person: str, key: AESGCM) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_sealed(each, person, key) for each in value)
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    texts = sealed_fields(type(value))
+    changes = {}
+    for field in fields(value):
+        before = getattr(value, field.name)
+        if field.name in texts and isinstance(before, str):
+            if before:  # there is nothing to hide in an empty text
+                changes[field.name] = _token(before, person, key)
+        elif (after := _sealed(before, person, key)) != before:
+            changes[field.name] = after
+    return replace(value, **changes) if changes else value
+
+
+def _token(text: str, person: str, key: AESGCM) -> str:
+    nonce = os.urandom(NONCE_BYTES)
+    sealed = nonce + key.encrypt(nonce, text.encode(), person.encode())
+    return f"sealed.{person}.{urlsafe_b64encode(sealed).decode().rstrip('=')}"
+
+
+def _tokens(document: Any) -> Iterator[re.Match[str]]:
+    if isinstance(document, str):
+        match = _TOKEN.fullmatch(document) if document.startswith("sealed.") else None
+        if match is not None:
+            yield match
+    elif isinstance(document, dict):
+        for each in document.values():
+            yield from _tokens(each)
+    elif isinstance(document, list | tuple):
+        for each in document:
+            yield from _tokens(each)
+
+
+def _opened(document: Any, keys: dict[str, AESGCM]) -> Any:
+    if isinstance(document, str):
+        return next((_text(match, keys) for match in _tokens(document)), document)
+    if isinstance(document, dict):
+        return {name: _opened(each, keys) for name, each in document.items()}
+    if isinstance(document, list | tuple):
+        return [_opened(each, keys) for each in document]
+    return document
+
+
+def _text(token: re.Match[str], keys: dict[str, AESGCM]) -> str:
+    key = keys.get(token["person"])
+    if key is None:
+        return ERASED
+    sealed = urlsafe_b64decode(token["sealed"] + "=" * (-len(token["sealed"]) % 4))
+    try:
+        return key.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], token["person"].encode()).decode()
+    except InvalidTag:
+        return ERASED  # sealed under a key that was destroyed before the person got a new one
