@@ -1,0 +1,24 @@
+"""Which projections are there? Each file answers one question, from rows that can be thrown away and made again."""
+
+from projections import (
+    deadlines,
+    directives,
+    grants,
+    organizations,
+    pending_sign_offs,
+    policies,
+    releases,
+    requests,
+)
+from projections.state_table import StateTable
+
+PROJECTIONS: tuple[StateTable, ...] = (
+    organizations.TABLE,
+    policies.TABLE,
+    releases.TABLE,
+    requests.TABLE,
+    grants.TABLE,
+    directives.TABLE,
+    pending_sign_offs.TABLE,
+    deadlines.TABLE,
+)

@@ -1,0 +1,180 @@
+"""How is a list read: which of its rows, as of which position, from which row on, and how many?
+
+The same query answers now and then: today's rows come from `current`; as of an earlier position, those of `past` that
+held at it come too. Everything one answer says is of one snapshot.
+"""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from psycopg import sql
+from psycopg.rows import tuple_row
+
+from domain.errors import Malformed, NotFound
+from projections.state_table import Connection, Row, StateTable
+from projections.tracking import NotReady, standing
+
+LIMIT_DEFAULT = 50
+LIMIT_MAX = 200
+CURSOR_CHARACTERS_MAX = 1000
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """A condition on a row, with `%s` for each of its values; `{current}` and `{past}` are the table's own two."""
+
+    text: str
+    values: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which part of a list is asked for: `at` a position (inclusive; None: now), after `cursor`, an answer's `next`."""
+
+    at: int | None = None
+    cursor: str | None = None
+    limit: int = LIMIT_DEFAULT
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Documents in the list's order, the cursor of the next page (None: this is the last), and as of which position."""
+
+    items: list[Document] = field(default_factory=list)
+    next: str | None = None
+    position: int = -1
+
+
+NOW = Asked()
+
+
+def equal(**given: str | None) -> list[Clause]:
+    """The filters that were given: each a column and the value it has. Raises Malformed for what no column can hold."""
+    return _filters("{} = %s", given)
+
+
+def including(**given: str | None) -> list[Clause]:
+    """The filters that were given: each a column of lists and a value among them. Raises Malformed as `equal`."""
+    return _filters("{} @> ARRAY[%s::text]", given)
+
+
+def _filters(condition: str, given: dict[str, str | None]) -> list[Clause]:
+    for column, value in given.items():
+        if value is not None and not _storable(value):
+            raise Malformed(f"No {column} has such characters.", f"a {column} without NUL or lone surrogates")
+    return [Clause(condition.format(column), (value,)) for column, value in given.items() if value is not None]
+
+
+def _storable(text: str) -> bool:
+    """Whether Postgres can hold the text at all."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+async def page(
+    conn: Connection,
+    table: StateTable,
+    sights: Sequence[Clause],
+    filters: Sequence[Clause] = (),
+    asked: Asked = NOW,
+    order: tuple[str, ...] = ("id",),
+) -> Page:
+    """One page of a table, in the order of columns that together identify a row.
+
+    `sights` says what the reader sees, as conditions of which no row fulfils two; none: nothing.
+    Raises Malformed for a bad cursor or limit, NotReady while the rows are being built for the first time.
+    """
+    if not 1 <= asked.limit <= LIMIT_MAX:
+        raise Malformed(f"A page has from 1 to {LIMIT_MAX} items.", f"a limit from 1 to {LIMIT_MAX}")
+    kinds = [table.columns[name].partition(" ")[0] for name in order]
+    if asked.cursor is not None:
+        places = ", ".join(f"%s::{kind}" for kind in kinds)
+        filters = [*filters, Clause(f"({', '.join(order)}) > ({places})", tuple(_key_of(asked.cursor, kinds)))]
+    async with conn.transaction():
+        await conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        live = await standing(conn, table.name)
+        if live is None or live.version != table.version:
+            raise NotReady(f"Version {table.version} of the projection {table.name} is being built.")
+        at = live.position if asked.at is None else min(asked.at, live.position)
+        rows = await _rows(conn, live.schema, at, at < live.position, sights, filters, asked.limit + 1, order)
+    more = len(rows) > asked.limit
+    rows = rows[: asked.limit]
+    return Page([msgspec.json.decode(row[-1]) for row in rows], _cursor(rows[-1][:-1]) if more else None, at)
+
+
+async def detail(
+    conn: Connection, table: StateTable, sights: Sequence[Clause], id: str, at: int | None = None
+) -> Document:
+    """The document of one id as the reader sees it. Raises NotFound, also for what is not theirs to see."""
+    found = await page(conn, table, sights, equal(id=id), Asked(at, None, 1))
+    if not found.items:
+        raise NotFound
+    return found.items[0]
+
+
+async def _rows(
+    conn: Connection,
+    schema: str,
+    at: int,
+    in_the_past: bool,
+    sights: Sequence[Clause],
+    filters: Sequence[Clause],
+    limit: int,
+    order: tuple[str, ...],
+) -> list[Row]:
+    """Each sight walks an index of each table that can hold such rows, in order; then the first of all of them."""
+    sources = [("current", [])] if not in_the_past else [
+        ("current", [Clause("since <= %s", (at,))]),
+        ("past", [Clause("since <= %s AND until > %s", (at, at))]),
+    ]  # fmt: skip
+    branches: list[sql.Composed] = []
+    values: list[Any] = []
+    columns = sql.SQL(", ").join(map(sql.Identifier, order))
+    own = {name: sql.Identifier(schema, name) for name in ("current", "past")}
+    for table, held in sources:
+        for sight in sights:
+            clauses = [sight, *filters, *held]
+            conditions = sql.SQL(" AND ").join(sql.SQL(f"({clause.text})").format(**own) for clause in clauses)
+            branches.append(
+                sql.SQL("(SELECT {0}, document::text FROM {1} WHERE {2} ORDER BY {0} LIMIT {3})").format(
+                    columns, own[table], conditions, sql.Literal(limit)
+                )
+            )
+            values += [value for clause in clauses for value in clause.values]
+    if not branches:
+        return []
+    query = sql.SQL("SELECT * FROM ({}) AS found ORDER BY {} LIMIT {}").format(
+        sql.SQL(" UNION ALL ").join(branches), columns, sql.Literal(limit)
+    )
+    async with conn.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(query, values)
+        return await cursor.fetchall()
+
+
+def _cursor(key: Row) -> str:
+    values = [value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value for value in key]
+    return urlsafe_b64encode(msgspec.json.encode(values)).decode().rstrip("=")
+
+
+def _key_of(cursor: str, kinds: Sequence[str]) -> list[str]:
+    """The key of the row after which a page begins. Raises Malformed for what was never given out as `next`."""
+    try:
+        if len(cursor) > CURSOR_CHARACTERS_MAX:
+            raise ValueError
+        encoded = urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
+        key = msgspec.json.decode(encoded, type=list[str])
+        if len(key) != len(kinds) or _cursor(tuple(key)) != cursor:
+            raise ValueError
+        for value, kind in zip(key, kinds, strict=True):
+            if not _storable(value) or (kind == "timestamptz" and datetime.fromisoformat(value).tzinfo is None):
+                raise ValueError
+    except ValueError:
+        raise Malformed(
+            "That cursor is none of ours.", "the `next` of an earlier answer to the same question"
+        ) from None
+    return key

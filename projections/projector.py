@@ -1,0 +1,224 @@
+"""Who brings the projections up to the log, and what happens when one of them cannot go on?
+
+One process leads, by an advisory lock; others wait to take its place. It takes whatever the log has new and writes, for
+all projections in one transaction, their rows and how far they came. Where that fails, each goes on by itself, so that
+the one that cannot stops alone: loudly, before the fact it failed at, with that fact's name in its tracking row.
+
+Projections are the log's shadow, so their commits need not be durable: what a crash loses, it loses with its position,
+and it is done again.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+import psycopg
+from eventsourcing.persistence import IntegrityError
+from psycopg import sql
+
+from domain.facts import Fact
+from projections.state_table import Connection, Folds, Rows, StateTable
+from projections.tracking import Standing, progress, record_error, standings, track
+
+LEADER_LOCK = 0x41535350
+"""The session's advisory lock that the leading projector holds."""
+
+LOOK_SECONDS = 1.0
+"""How often the leader looks whether a projection was swapped under it."""
+
+PAUSE_SECONDS = 0.01
+"""After each commit under load: so that more is written together, and writers of the same process get their turn."""
+
+KEEP_RETIRED = "1 minute"
+"""Longer than any answer takes that still reads a schema which was swapped out."""
+
+_log = logging.getLogger(__name__)
+
+
+class Log(Protocol):
+    """The log, as the projector reads it; services hand it in."""
+
+    def follow(self, after: int) -> AsyncGenerator[Sequence[Fact], None]:
+        """What comes after a position (excluded; -1: from the beginning), in order, without gaps, for ever."""
+
+    async def page(self, after: int, before: int | None = None) -> Sequence[Fact]:
+        """The next facts after a position, below `before`; none: that was all."""
+
+    async def facts_of(self, streams: Collection[str], before: int) -> Mapping[str, Sequence[Fact]]:
+        """All facts of these streams below a position, each stream's in order of version."""
+
+
+class Swapped(Exception):
+    """A projection was swapped or moved on by another: what was folded here no longer counts."""
+
+
+class Gap(Exception):
+    """The log handed over facts that do not follow from what was projected: nothing may be skipped."""
+
+
+@dataclass(slots=True)
+class Work:
+    """One projection at work: where it lives, how far it came, and whether an error stopped it."""
+
+    schema: str
+    position: int
+    rows: Rows
+    stopped: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.rows.table.name
+
+
+async def create(conn: Connection, table: StateTable, schema: str, role: str) -> None:
+    """Make the tables and the tracking row, at position -1, in one transaction."""
+    async with conn.transaction():
+        await conn.execute(table.create(schema))
+        await conn.execute(
+            "INSERT INTO projection (schema, name, version, role) VALUES (%s, %s, %s, %s)",
+            (schema, table.name, table.version, role),
+        )
+
+
+async def drop(conn: Connection, schema: str) -> None:
+    async with conn.transaction():
+        await conn.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))
+        await conn.execute("DELETE FROM projection WHERE schema = %s", (schema,))
+
+
+async def drop_retired(conn: Connection) -> None:
+    """Drop schemas that were swapped out a while ago: no answer can still be reading them."""
+    cursor = await conn.execute(
+        "SELECT schema FROM projection WHERE role = 'retired' AND retired < now() - %s::interval", (KEEP_RETIRED,)
+    )
+    for (schema,) in await cursor.fetchall():
+        await drop(conn, schema)
+
+
+async def write(conn: Connection, works: Sequence[Work], facts: Sequence[Fact]) -> None:
+    """Rows and positions in one transaction. Raises IntegrityError where another moved one of them, or Gap."""
+    fresh = {id(work): [fact for fact in facts if fact.position > work.position] for work in works}
+    moving = [work for work in works if fresh[id(work)]]
+    for work in moving:
+        if fresh[id(work)][0].position != work.position + 1:
+            raise Gap(f"{work.name} has come to {work.position}; next came {fresh[id(work)][0].position}.")
+    if not moving:
+        return
+    last = facts[-1].position
+    async with conn.transaction():
+        before = [progress(work.schema, work.position) for work in moving]
+        await track(conn, before, [progress(work.schema, last) for work in moving])
+        folds: Folds = {}
+        for work in moving:
+            await work.rows.write(conn, fresh[id(work)], folds)
+    for work in moving:
+        work.position = last
+
+
+class Projector:
+    """Runs projections on one connection, which is in autocommit mode and its own."""
+
+    def __init__(self, conn: Connection, log: Log, tables: Sequence[StateTable]) -> None:
+        self._conn = conn
+        self._log = log
+        self._tables = tables
+
+    async def lead(self) -> None:
+        """Wait until no other process leads. Ends with the connection."""
+        await self._conn.execute("SET synchronous_commit = off")
+        await self._conn.execute("SELECT pg_advisory_lock(%s)", (LEADER_LOCK,))
+
+    async def make_missing(self) -> list[StateTable]:
+        """Make what was never made, drop what was swapped out; the tables of which only another version is there."""
+        await drop_retired(self._conn)
+        live = {each.name: each for each in await standings(self._conn) if each.role == "live"}
+        for table in self._tables:
+            if table.name not in live:
+                await create(self._conn, table, f"{table.name}_v{table.version}", "live")
+        return [table for table in self._tables if table.name in live and live[table.name].version != table.version]
+
+    async def run(self) -> None:
+        """Follow the log for ever. Raises psycopg.OperationalError when the connection is lost."""
+        while True:
+            works = await self._works()
+            if works:
+                with suppress(Swapped):
+                    await self._follow(works)
+            else:
+                await asyncio.sleep(LOOK_SECONDS)
+
+    async def _standings(self) -> list[Standing]:
+        versions = {table.name: table.version for table in self._tables}
+        found = await standings(self._conn)
+        return [each for each in found if each.role == "live" and versions.get(each.name) == each.version]
+
+    async def _works(self) -> list[Work]:
+        """A projection that stopped is tried again: after a new start the program may be a better one."""
+        tables = {table.name: table for table in self._tables}
+        return [
+            Work(each.schema, each.position, tables[each.name].begin(each.schema, self._log.facts_of))
+            for each in await self._standings()
+        ]
+
+    async def _follow(self, works: Sequence[Work]) -> None:
+        """Write what comes; raises Swapped when another schema became live."""
+        loop = asyncio.get_running_loop()
+        batches = self._log.follow(min(work.position for work in works))
+        coming = asyncio.ensure_future(anext(batches))
+        looked = loop.time()
+        try:
+            while True:
+                await asyncio.wait({coming}, timeout=LOOK_SECONDS)
+                if coming.done():
+                    facts = coming.result()
+                    coming = asyncio.ensure_future(anext(batches))
+                    await self._project(works, facts)
+                    await asyncio.sleep(PAUSE_SECONDS)
+                if loop.time() - looked >= LOOK_SECONDS:
+                    looked = loop.time()
+                    if {each.schema for each in await self._standings()} != {work.schema for work in works}:
+                        raise Swapped
+        finally:
+            coming.cancel()
+            with suppress(asyncio.CancelledError, StopAsyncIteration, psycopg.Error):
+                await coming
+            await batches.aclose()
+
+    async def _project(self, works: Sequence[Work], facts: Sequence[Fact]) -> None:
+        running = [work for work in works if not work.stopped]
+        try:
+            await write(self._conn, running, facts)
+        except IntegrityError as error:
+            raise Swapped from error
+        except psycopg.OperationalError:
+            raise
+        except Exception:
+            for work in running:
+                work.rows.forget()
+            for work in running:
+                await self._project_alone(work, facts)
+
+    async def _project_alone(self, work: Work, facts: Sequence[Fact]) -> None:
+        """One projection, as far as it gets: all of it, or fact by fact up to the one it fails at."""
+        for part in (facts, *([fact] for fact in facts)):
+            try:
+                await write(self._conn, [work], part)
+            except IntegrityError as error:
+                raise Swapped from error
+            except psycopg.OperationalError:
+                raise
+            except Exception as error:
+                work.rows.forget()
+                if part is not facts:
+                    await self._stop(work, part[0], error)
+                    return
+
+    async def _stop(self, work: Work, fact: Fact, error: Exception) -> None:
+        """A projection never skips what it cannot take in: it stops, and says so."""
+        work.stopped = True
+        what = f"{type(error).__name__}: {error}"
+        _log.error("%s stops before position %s (%s): %s", work.name, fact.position, fact.type, what, exc_info=error)
+        await record_error(self._conn, work.schema, what, fact.position, fact.type)

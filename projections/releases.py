@@ -1,0 +1,104 @@
+"""Releases: in which phase is each rollout, what holds it, and what comes next?"""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from domain.authority import Reach
+from domain.release import KIND, Release
+from domain.world import Stream
+from projections import organizations, pages, sights
+from projections.pages import NOW, Asked, Clause, Document, Page
+from projections.state_table import TEXT, Connection, Row, StateTable, Views
+
+
+def rows(stream: str, views: Views) -> Iterator[Row]:
+    if views.full.state is not None:
+        yield _row("full", views.full.state, full(views.full))
+    if views.applicant.state is not None:
+        yield _row("applicant", views.applicant.state, for_applicants(views.applicant))
+
+
+def _row(view: str, here: Release, document: Document) -> Row:
+    return view, here.id, here.provider, here.phase.name, msgspec.json.encode(document).decode()
+
+
+TABLE = StateTable(
+    name="releases",
+    version=1,
+    kinds=frozenset({KIND}),
+    columns={"view": TEXT, "id": TEXT, "provider": TEXT, "phase": TEXT, "document": "json"},
+    key=("view", "id"),
+    rows=rows,
+    indexes=("(view, provider, id)", "(view, phase, id)"),
+)
+
+
+def full(stream: Stream) -> Document:
+    """The rollout with all that is open, held and signed."""
+    here: Release = stream.state
+    return _public(here) | {
+        "version": stream.version,
+        "phase_sign_offs": [
+            {
+                "agency": s.agency,
+                "person": s.person,
+                "position": s.position,
+                "reason": s.reason,
+                "countersigned_by": s.countersigned,
+            }
+            for s in here.sheet.signatures
+        ],
+        "held": here.held,
+        "holds": sorted(here.holds),
+        "incidents": here.incidents,
+        "admitted": len(here.admitted),
+        "position": stream.position,
+    }
+
+
+def for_applicants(stream: Stream) -> Document:
+    """What everybody may know. Holds, incidents and sign-offs are not part of it."""
+    return _public(stream.state) | {"version": stream.applicant_version, "position": stream.position}
+
+
+def _public(here: Release) -> Document:
+    return {
+        "id": here.id,
+        "provider": here.provider,
+        "model": here.model,
+        "tiers": here.tiers,
+        "policy": here.policy,
+        "incident_threshold": here.incident_threshold,
+        "phase": here.phase.name,
+        "phase_began": here.phase_began,
+        "access": here.phase.access,
+        "next_phase": here.next_phase and here.next_phase.name,
+        "phases": here.phases,
+        "withdrawn": here.withdrawn,
+        "announced": here.announced,
+    }
+
+
+async def page(
+    conn: Connection, reach: Reach, asked: Asked = NOW, *, provider: str | None = None, phase: str | None = None
+) -> Page:
+    """The releases, by id."""
+    return await pages.page(conn, TABLE, await _sight(conn, reach), pages.equal(provider=provider, phase=phase), asked)
+
+
+async def detail(conn: Connection, reach: Reach, id: str, at: int | None = None) -> Document:
+    """One release as the reader may see it. Raises NotFound."""
+    return await pages.detail(conn, TABLE, await _sight(conn, reach), id, at)
+
+
+async def _sight(conn: Connection, reach: Reach) -> list[Clause]:
+    """A provider's release managers see their own releases in full; those of others as everybody does."""
+    only_providers = reach.clearance is None and reach.full and not await organizations.is_any_agency(conn, reach.full)
+    if not only_providers:
+        return sights.general(reach)
+    providers = (sorted(reach.full),)
+    return [
+        Clause("view = 'full' AND provider = ANY (%s::text[])", providers),
+        Clause("view = 'applicant' AND provider <> ALL (%s::text[])", providers),
+    ]

@@ -1,0 +1,139 @@
+"""How far has each projection come, in which schema does it live, and what stopped it?
+
+One row per schema. Of one projection's schemas one is `live`; another may be `building` beside it. Readers ask which is
+live each time, so that a swap is the change of a row and takes no lock that a reader waits for.
+
+This is a tracking recorder of the `eventsourcing` library's kind, on an asynchronous connection: progress is a
+`Tracking`, recorded only in the transaction that writes the rows. Positions are stored; notification ids stay here.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eventsourcing.persistence import IntegrityError, Tracking
+from psycopg import AsyncConnection
+from psycopg.rows import class_row, tuple_row
+
+from domain.errors import Refused
+
+Connection = AsyncConnection[Any]
+
+TABLES = """
+CREATE TABLE projection (
+    schema text COLLATE "C" PRIMARY KEY,
+    name text COLLATE "C" NOT NULL,
+    version integer NOT NULL,
+    role text NOT NULL CHECK (role IN ('live', 'building', 'retired')),
+    position bigint NOT NULL DEFAULT -1,
+    error text,
+    failed_position bigint,
+    failed_type text,
+    retired timestamptz,
+    CHECK ((error IS NULL) = (failed_position IS NULL))
+);
+CREATE UNIQUE INDEX one_live ON projection (name) WHERE role = 'live';
+CREATE UNIQUE INDEX one_building ON projection (name) WHERE role = 'building';
+COMMENT ON TABLE projection IS 'Where each projection lives and which position its rows have reached (-1: none).';
+"""
+
+POLL_SECONDS_MAX = 0.05
+
+
+class NotReady(Refused):
+    """The rows that would answer are not there yet, or have not come far enough; trying again later helps."""
+
+    status, rule, title = 503, "projection", "The answer is still being worked out"
+    retry_after = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One schema of a projection. `error` says what stopped it, at the fact of `failed_position` and `failed_type`."""
+
+    schema: str
+    name: str
+    version: int
+    role: str
+    position: int
+    error: str | None
+    failed_position: int | None
+    failed_type: str | None
+
+
+_SELECT = "SELECT schema, name, version, role, position, error, failed_position, failed_type FROM projection"
+
+
+async def standings(conn: Connection) -> list[Standing]:
+    """Every projection, live or being built."""
+    async with conn.cursor(row_factory=class_row(Standing)) as cursor:
+        await cursor.execute(f"{_SELECT} WHERE role <> 'retired' ORDER BY name, role DESC")
+        return await cursor.fetchall()
+
+
+async def standing(conn: Connection, name: str, role: str = "live", lock: bool = False) -> Standing | None:
+    """The live (or building) schema of a projection; with `lock` it can neither move nor be swapped meanwhile."""
+    async with conn.cursor(row_factory=class_row(Standing)) as cursor:
+        await cursor.execute(f"{_SELECT} WHERE name = %s AND role = %s" + (" FOR UPDATE" if lock else ""), (name, role))
+        return await cursor.fetchone()
+
+
+async def position_of(conn: Connection, name: str) -> int:
+    """The position that the live rows of a projection have reached. Raises NotReady where there are none."""
+    found = await standing(conn, name)
+    if found is None:
+        raise NotReady(f"The projection {name} has not been made yet.")
+    return found.position
+
+
+async def wait_until(conn: Connection, name: str, position: int, seconds: float = 60.0) -> None:
+    """Wait until a projection has reached a position. Raises NotReady where it stopped before, or is not in time."""
+    pause_seconds = 0.001
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                found = await standing(conn, name)
+                if found is not None and found.position >= position:
+                    return
+                if found is not None and found.error is not None:
+                    raise NotReady(f"The projection {name} stopped at position {found.failed_position}.")
+                await asyncio.sleep(pause_seconds)
+                pause_seconds = min(1.5 * pause_seconds, POLL_SECONDS_MAX)
+    except TimeoutError:
+        raise NotReady(f"The projection {name} has not reached position {position} yet.") from None
+
+
+def progress(schema: str, position: int) -> Tracking:
+    """The library's notion of how far the projection in that schema came."""
+    return Tracking(schema, position + 1)
+
+
+async def track(conn: Connection, before: Sequence[Tracking], after: Sequence[Tracking]) -> None:
+    """Record progress in the transaction that writes the rows.
+
+    Raises IntegrityError unless each schema stands exactly at `before`: nothing is skipped, nothing counts twice.
+    """
+    async with conn.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(
+            """
+            UPDATE projection SET position = moved.after, error = NULL, failed_position = NULL, failed_type = NULL
+            FROM unnest(%s::text[], %s::bigint[], %s::bigint[]) AS moved (schema, before, after)
+            WHERE projection.schema = moved.schema AND projection.position = moved.before AND role <> 'retired'""",
+            (
+                [each.application_name for each in after],
+                [each.notification_id - 1 for each in before],
+                [each.notification_id - 1 for each in after],
+            ),
+        )
+        moved = cursor.rowcount
+    if moved != len(after):
+        raise IntegrityError(f"{len(after) - moved} of {len(after)} projections were moved on by another.")
+
+
+async def record_error(conn: Connection, schema: str, error: str, position: int, type_: str) -> None:
+    """Say what stopped a projection, and at which fact."""
+    await conn.execute(
+        "UPDATE projection SET error = %s, failed_position = %s, failed_type = %s WHERE schema = %s",
+        (error, position, type_, schema),
+    )

@@ -1,0 +1,180 @@
+"""Can every projection be thrown away and made again while it serves, and does `verify` find the row that is wrong?"""
+
+import asyncio
+from dataclasses import replace
+
+import psycopg
+import pytest
+
+from projections import PROJECTIONS, organizations, requests, tracking
+from projections.projector import create
+from projections.rebuild import BUILD_LOCK, BeingRebuilt
+from projections.state_table import StateTable
+from projections.tracking import NotReady
+from services.project import Projecting, command
+from tests.projections.shelf import (
+    a_full_story,
+    all_rows,
+    append,
+    as_,
+    connected,
+    eventually,
+    many_requests,
+    projecting,
+    reached,
+)
+from tests.projections.test_projector import assert_equal_to_the_replay, failing_at, has_stopped, standing_of
+from tests.spec import preview, second_request
+
+
+async def test_rows_made_again_are_the_live_ones_row_by_row(log: str) -> None:
+    story = a_full_story()
+    async with projecting(log) as processes:
+        for fact in story.facts:
+            append(log, [fact])
+        await reached(log, len(story.facts) - 1)
+        before = await all_rows(log)
+        for table in PROJECTIONS:
+            assert await processes.rebuild(table) == len(story.facts) - 1
+        assert await all_rows(log) == before
+
+
+async def test_the_projector_goes_on_in_the_schema_that_was_swapped_in(log: str) -> None:
+    story = a_full_story()
+    append(log, story.facts[:50])
+    async with projecting(log) as processes:
+        await reached(log, 49)
+        await processes.rebuild(requests.TABLE)
+        assert (await standing_of(log, "requests")).schema == "requests_v1_2"
+        append(log, story.facts[50:])
+        await reached(log, len(story.facts) - 1)
+    await assert_equal_to_the_replay(log)
+
+
+async def test_readers_notice_nothing_of_rebuilds_under_load(log: str) -> None:
+    story = preview()
+    append(log, story.facts)
+    size = len(story.facts)
+    async with projecting(log) as processes, await connected(log) as conn:
+        await reached(log, size - 1)
+        rebuilding = asyncio.create_task(_rebuild_again_and_again(processes))
+        seen = 0
+        for nth in range(25):
+            many_requests(story, 2, 2 * nth)
+            append(log, story.facts[size:])
+            size = len(story.facts)
+            found = len((await requests.page(conn, as_("ada"))).items)
+            assert found >= seen, "a reader never goes back in time"
+            seen = found
+            await reached(log, size - 1)
+        await rebuilding
+        append(log, second_request(story, id="last").facts[size:])
+        await reached(log, len(story.facts) - 1)
+    await assert_equal_to_the_replay_of(log, "requests")
+
+
+async def _rebuild_again_and_again(processes: Projecting) -> None:
+    for _ in range(4):
+        await processes.rebuild(requests.TABLE)
+
+
+async def assert_equal_to_the_replay_of(conninfo: str, name: str) -> None:
+    table = next(table for table in PROJECTIONS if table.name == name)
+    assert (await Projecting(conninfo).verify(table)).difference is None
+
+
+async def test_a_projection_that_stopped_is_made_again_by_a_better_program(log: str) -> None:
+    story = a_full_story()
+    append(log, story.facts)
+    broken = failing_at("request-tk", 3, requests.TABLE)
+    async with projecting(log, [broken]):
+        await eventually(lambda: has_stopped(log, "requests"))
+        await Projecting(log).rebuild(requests.TABLE)
+        await reached(log, len(story.facts) - 1, [requests.TABLE])
+    await assert_equal_to_the_replay_of(log, "requests")
+
+
+async def test_a_new_version_is_built_beside_and_swapped_in(log: str) -> None:
+    story = a_full_story()
+    append(log, story.facts[:60])
+    async with projecting(log):
+        await reached(log, 59)
+    newer = replace(requests.TABLE, version=2)
+    async with projecting(log, [newer, *(table for table in PROJECTIONS if table.name != "requests")]):
+        await eventually(lambda: _is_live(log, newer))
+        append(log, story.facts[60:])
+        await reached(log, len(story.facts) - 1)
+    assert (await standing_of(log, "requests")).schema == "requests_v2"
+    assert (await Projecting(log).verify(newer)).difference is None
+    async with await connected(log) as conn:
+        with pytest.raises(NotReady):
+            await requests.page(conn, as_("ada"))
+
+
+async def _is_live(conninfo: str, table: StateTable) -> bool:
+    return (await standing_of(conninfo, table.name)).version == table.version
+
+
+async def test_a_rebuild_that_crashed_leaves_the_old_one_serving_and_the_next_one_begins_anew(log: str) -> None:
+    story = a_full_story()
+    append(log, story.facts)
+    async with projecting(log) as processes:
+        await reached(log, len(story.facts) - 1)
+        async with await connected(log) as conn:
+            await create(conn, requests.TABLE, "requests_v1_2", "building")
+            assert (await requests.page(conn, as_("ada"))).items
+            await processes.rebuild(requests.TABLE)
+            assert await tracking.standing(conn, "requests", "building") is None
+    await assert_equal_to_the_replay_of(log, "requests")
+
+
+async def test_one_rebuild_at_a_time(log: str) -> None:
+    with psycopg.connect(log) as conn:
+        conn.execute("SELECT pg_advisory_lock(%s, hashtext('requests'))", (BUILD_LOCK,))
+        with pytest.raises(BeingRebuilt):
+            await Projecting(log).rebuild(requests.TABLE)
+
+
+async def test_verify_names_the_first_row_that_differs(log: str) -> None:
+    story = a_full_story()
+    append(log, story.facts)
+    async with projecting(log) as processes:
+        await reached(log, len(story.facts) - 1)
+        with psycopg.connect(log, autocommit=True) as conn:
+            conn.execute("UPDATE organizations_v1.past SET kind = 'customer' WHERE id = 'oncd' AND view = 'full'")
+        found = (await processes.verify(organizations.TABLE)).difference
+    assert found is not None
+    assert (found.table, found.only_in) == ("past", "replay")
+    assert found.row.startswith("(full,oncd,agency")
+
+
+async def test_verify_finds_a_row_that_is_missing_or_there_twice(log: str) -> None:
+    story = a_full_story()
+    append(log, story.facts)
+    async with projecting(log) as processes:
+        await reached(log, len(story.facts) - 1)
+        with psycopg.connect(log, autocommit=True) as conn:
+            conn.execute("DELETE FROM organizations_v1.current WHERE id = 'tinker' AND view = 'applicant'")
+        missing = (await processes.verify(organizations.TABLE)).difference
+    assert missing is not None
+    assert missing.row.startswith("(applicant,tinker,customer")
+
+
+async def test_at_a_terminal_the_exit_code_says_whether_all_is_well(
+    log: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    append(log, a_full_story().facts)
+
+    async def run(*arguments: object) -> int:
+        return await asyncio.to_thread(command, log, *arguments)  # type: ignore[arg-type]
+
+    assert await run("verify", [], False) == 2, "nothing is live yet"
+    assert await run("rebuild", [], False) == 0
+    assert await run("verify", [], True) == 0
+    assert await run("list", ["requests"], False) == 0
+    assert "live, version 1 in requests_v1" in capsys.readouterr().out
+    with psycopg.connect(log, autocommit=True) as conn:
+        conn.execute("UPDATE requests_v1.current SET state = 'approved' WHERE id = 'tk'")
+    assert await run("verify", ["requests"], False) == 1
+    assert "differs from the replay" in capsys.readouterr().out
+    assert await run("list", ["nonsense"], False) == 2
