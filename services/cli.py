@@ -1,0 +1,328 @@
+"""What can a person at a terminal ask of Assent?
+
+Exit codes: 0 done; 1 it ran, and the answer is no (a story differs, a projection differs, a target is missed);
+2 it could not run (bad arguments, settings, files or storage).
+"""
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, contextmanager, nullcontext
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import psycopg
+import uvicorn
+
+from services import demo
+from services.assent import MIGRATIONS, Assent, running
+from services.clock import ManualClock
+from services.http.identity import BACKDATE, DevelopmentIssuer, DevelopmentOnly
+from services.log.signer import LogRefused
+from services.migrations import MigrationRefused, migrate
+from services.play import BadScenario, Player, StepFailed, Steps, first_instant, read_scenario
+from services.postgres import PostgresUnavailable, open_database
+from services.project import command as project
+from services.replay import life
+from services.settings import BadSetting, Settings, read_settings
+
+TOKEN_SECONDS = 12 * 3600
+
+
+class Unable(Exception):
+    """The command could not run; the message says what would help."""
+
+
+# Serving
+
+
+class _Server(uvicorn.Server):
+    """Serves until it is told to stop; signals are the command line's."""
+
+    @contextmanager
+    def capture_signals(self) -> Any:
+        with nullcontext():
+            yield
+
+
+@asynccontextmanager
+async def serving(app: Any, settings: Settings) -> AsyncIterator[tuple[_Server, str]]:
+    """The application on its port; yields the server and its address."""
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http="httptools",
+        lifespan="off",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=1,
+        timeout_keep_alive=75,
+        backlog=4096,
+    )
+    listening = _listen(settings)
+    server = _Server(config)
+    task = asyncio.create_task(server.serve(sockets=[listening]))
+    try:
+        await _started(server, task)
+        yield server, f"http://{settings.host}:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await task
+        listening.close()
+
+
+async def _started(server: _Server, task: "asyncio.Task[None]") -> None:
+    """Uvicorn tells of its start by a flag alone."""
+    while not server.started and not task.done():  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((settings.host, settings.port))
+    except OSError as error:
+        listening.close()
+        raise Unable(
+            f"Port {settings.port} on {settings.host} cannot be had ({error.strerror}). ASSENT_PORT names another."
+        ) from None
+    return listening
+
+
+async def serve(settings: Settings, told: bool) -> int:
+    """Serve until Ctrl-C or SIGTERM. With `told`, an empty log opens on the demo story."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    tell = told and settings.mode == "development" and settings.clock == "real"
+    clock = ManualClock(datetime.now(UTC) - timedelta(days=demo.DAYS)) if tell else None
+    async with running(settings, clock) as assent:
+        if tell:
+            if assent.is_new:
+                print("Telling the demo story …", flush=True)
+                await tell_demo(assent, settings)
+            assent.use_real_clock()
+        async with serving(assent.app, settings) as (_, address):
+            print(greeting(address, settings), flush=True)
+            await stop.wait()
+            print("Stopping.", flush=True)
+    return 0
+
+
+async def tell_demo(assent: Assent, settings: Settings) -> None:
+    issuer = DevelopmentIssuer(settings)
+    transport = httpx.ASGITransport(app=assent.app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=30) as client:
+        player = Player(client, issuer.issue)
+        await player.play(demo.story(assent.handler.clock.now()))
+
+
+def greeting(address: str, settings: Settings) -> str:
+    """What a newcomer reads first."""
+    if settings.mode != "development":
+        return f"Assent serves {address}"
+    issuer = DevelopmentIssuer(settings)
+    lines = [f"\nAssent serves {address}   (interface: {address}/docs)\n", "Tokens for today, one per persona:"]
+    for person, who in demo.PERSONAS.items():
+        lines += [f"\n  {person}, {who}", f"  {issuer.issue(person, seconds=TOKEN_SECONDS)}"]
+    header = '-H "Authorization: Bearer $(./run token {})"'
+    lines += [
+        "\nThree commands to try:",
+        f"  curl {header.format('cora')} '{address}/api/v1/requests?waiting_on=commerce'",
+        f"  curl {header.format('olga')} {address}/api/v1/dashboards/pending_sign_offs",
+        "  ./run replay release-atlas-4",
+        "\nCtrl-C stops it.",
+    ]
+    return "\n".join(lines)
+
+
+def token(settings: Settings, person: str, scopes: Sequence[str], seconds: int) -> str:
+    """A token of the development issuer. Raises Unable, DevelopmentOnly."""
+    try:
+        return DevelopmentIssuer(settings).issue(person, scopes, seconds)
+    except ValueError as error:
+        raise Unable(f"Sorry, {error}.") from None
+
+
+# Stories
+
+
+async def play(settings: Settings, steps: Steps, url: str | None, say: Callable[[str], None]) -> int:
+    """Play a scenario against a running service, or against one of its own on a fresh database."""
+    if url is not None:
+        issuer = DevelopmentIssuer(settings)
+        async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+            return await _play(Player(client, issuer.issue, say), steps)
+    start = first_instant(steps)
+    with tempfile.TemporaryDirectory(prefix="assent-play-") as folder:
+        own = replace(
+            settings,
+            data=Path(folder),
+            port=0,
+            host="127.0.0.1",
+            mode="development",
+            clock="manual",
+            clock_start=start or datetime.now(UTC),
+            database_url="",
+            database_url_file=None,
+        )
+        async with (
+            running(own) as assent,
+            serving(assent.app, own) as (_, address),
+            httpx.AsyncClient(base_url=address, timeout=30) as client,
+        ):
+            return await _play(Player(client, DevelopmentIssuer(own).issue, say), steps)
+
+
+async def _play(player: Player, steps: Steps) -> int:
+    count = await player.play(steps)
+    print(f"{count} steps, all as expected.")
+    return 0
+
+
+# The log and the projections
+
+
+def with_database(settings: Settings, act: Callable[[str], int]) -> int:
+    """Do something with the migrated database, started for the purpose where it does not run."""
+    with open_database(settings) as conninfo:
+        migrate(conninfo, MIGRATIONS)
+        return act(conninfo)
+
+
+def replay(settings: Settings, stream: str, at: datetime | None, as_json: bool) -> int:
+    """Print the life of a stream, read through the library's event store; 1 where nothing is known of it."""
+
+    def act(conninfo: str) -> int:
+        entries = life(conninfo, stream, at)
+        if not entries:
+            print(f"The log knows no stream {stream!r}.", file=sys.stderr)
+            return 1
+        for entry in entries:
+            line = f"{entry['position']:>8}  {entry['occurred']:%Y-%m-%d %H:%M}  {entry['text']}"
+            print(msgspec.json.encode(entry).decode() if as_json else line)
+        return 0
+
+    return with_database(settings, act)
+
+
+def show_checkpoint(settings: Settings, as_json: bool) -> int:
+    """Print the newest signed checkpoint; 1 where there is none yet."""
+
+    def act(conninfo: str) -> int:
+        with psycopg.connect(conninfo) as conn:
+            row = conn.execute("SELECT size, note FROM checkpoint ORDER BY size DESC LIMIT 1").fetchone()
+        if row is None:
+            print("Nothing is signed yet.", file=sys.stderr)
+            return 1
+        print(json.dumps({"size": row[0], "note": row[1]}) if as_json else row[1], end="\n" if as_json else "")
+        return 0
+
+    return with_database(settings, act)
+
+
+# The command line
+
+
+def parser() -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser(
+        prog="run", description="Approval workflow for access to frontier AI models.", epilog=__doc__
+    )
+    found.formatter_class = argparse.RawDescriptionHelpFormatter
+    commands = found.add_subparsers(dest="command", metavar="COMMAND")
+    commands.add_parser("serve", help="serve until Ctrl-C; without a command, as this, on a demo story")
+    story = commands.add_parser("play", help="play a scenario and compare the answers")
+    story.add_argument("file", type=Path)
+    story.add_argument("--url", help="a running service with a manual clock; without, one of its own")
+    story.add_argument("--quiet", action="store_true", help="print only what differs")
+    life = commands.add_parser("replay", help="print the life of a stream, such as release-atlas-4")
+    life.add_argument("stream")
+    life.add_argument("--at", type=_instant, help="as the log was at that time")
+    token = commands.add_parser("token", help="print a token of the development issuer")
+    token.add_argument("person")
+    token.add_argument("--seconds", type=int, default=TOKEN_SECONDS)
+    token.add_argument("--backdate", action="store_true", help="allow Occurred-At")
+    log = commands.add_parser("log", help="the log as proof")
+    log.add_argument("action", choices=["checkpoint"])
+    projections = commands.add_parser("projections", help="list, rebuild or verify the projections")
+    projections.add_argument("action", choices=["list", "rebuild", "verify"])
+    projections.add_argument("name", nargs="*", help="which (all)")
+    bench = commands.add_parser("bench", help="measure; prints figures and ratios", add_help=False)
+    bench.add_argument("arguments", nargs=argparse.REMAINDER)
+    for each in (life, log, projections):
+        each.add_argument("--json", action="store_true", help="print JSON")
+    return found
+
+
+def _instant(text: str) -> datetime:
+    instant = datetime.fromisoformat(text)
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; its exit code."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    given = parser().parse_args(arguments)
+    try:
+        return _run(given, read_settings(os.environ))
+    except (BadSetting, BadScenario, DevelopmentOnly, PostgresUnavailable, MigrationRefused, LogRefused, Unable) as no:
+        print(no, file=sys.stderr)
+    except OSError as error:
+        print(f"{error.strerror}: {error.filename}" if error.filename else error, file=sys.stderr)
+    except StepFailed as differs:
+        print(differs, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 2
+
+
+def _run(given: argparse.Namespace, settings: Settings) -> int:
+    match given.command:
+        case None | "serve":
+            return _loop(serve(settings, told=given.command is None))
+        case "play":
+            say: Callable[[str], None] = (lambda words: None) if given.quiet else print
+            return _loop(play(settings, read_scenario(given.file.read_text()), given.url, say))
+        case "replay":
+            return replay(settings, given.stream, given.at, given.json)
+        case "token":
+            scopes = (BACKDATE,) if given.backdate else ()
+            print(token(settings, given.person, scopes, given.seconds))
+            return 0
+        case "log":
+            return show_checkpoint(settings, given.json)
+        case "projections":
+            return with_database(settings, lambda conninfo: project(conninfo, given.action, given.name, given.json))
+        case "bench":
+            from tests.benchmarks import command as bench
+
+            return bench(given.arguments)
+        case _:
+            raise AssertionError(given.command)
+
+
+def _loop(work: Any) -> int:
+    import uvloop
+
+    code: int = uvloop.run(work)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,267 @@
+"""How is a command handled, from the order to the answer? This is the only write path.
+
+The handler holds the states of streams as of the log's size; the writer hands it whatever waits, and it decides each
+command on those states and on the earlier commands of the batch. Nothing it decides counts before the writer says so.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import reduce
+from typing import Any, assert_never
+
+from domain import rulebook
+from domain.errors import Refused, StaleVersion
+from domain.facts import SYSTEM, By, Fact
+from domain.fields import Label, is_visible
+from domain.world import EMPTY, Stream, Unloaded, World, fold, own_stream
+from services.clock import Clock
+from services.ids import new_id
+from services.log import reader
+from services.log.reader import LogEnd, Pool
+from services.log.writer import Decision, NeedsStreams, Settled, Writer
+from services.replica import Replica
+from services.settings import Settings
+from services.vault import Vault
+
+_log = logging.getLogger(__name__)
+
+
+class KeyReused(Refused):
+    status, rule, title = 422, "idempotency_key", "The key was used for another command"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A person's command and how it is to be taken. A dry run has no `key` and no `fingerprint`."""
+
+    command: Any
+    person: str
+    acting_as: tuple[str, str] | None = None
+    occurred: datetime | None = None
+    key: bytes | None = None
+    fingerprint: bytes | None = None
+    if_match: int | None = None
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OwnCommand:
+    """A command of the service itself: nobody's act, and nobody's authority."""
+
+    command: Any
+
+
+@dataclass(frozen=True, slots=True)
+class PassTime:
+    """Let time alone do what is due to these streams until an instant."""
+
+    streams: tuple[str, ...]
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a command did, as its caller may see it: applicants get their view's version and the events they see."""
+
+    id: str
+    stream: str
+    version: int
+    position: int
+    number: int | None
+    events: tuple[tuple[str, int], ...]
+    receipt: dict[str, Any] | None
+    dry_run: bool = False
+
+
+def folded(stream: str, facts: Sequence[Fact]) -> Stream:
+    """A stream from all its facts."""
+    evolve = rulebook.evolve_of(stream)
+    return reduce(lambda state, fact: fold(state, fact, evolve), facts, EMPTY)
+
+
+class Handler:
+    """Decides orders on resident states; the writer's Decider."""
+
+    def __init__(self, settings: Settings, conninfo: str, pool: Pool, clock: Clock, replica: Replica, vault: Vault):
+        self.clock = clock
+        self.replica = replica
+        self._pool = pool
+        self._vault = vault
+        self._states: dict[str, Stream] = {}
+        self._states_max = settings.states_max
+        self.writer = Writer(conninfo, self, settings.queue_max)
+
+    async def handle(self, order: Order) -> Answer:
+        """Decide the order and append what it writes. Raises Refused."""
+        sealed = await self._vault.seal(order.command, order.person)
+        if sealed is not order.command:
+            order = replace(order, command=sealed)
+        settled = await self.writer.submit(order, order.key, order.fingerprint)
+        if order.dry_run:
+            answer: Answer = settled.answer
+            return answer
+        if settled.repeated:
+            return await self._first_answer(order, settled)
+        version: int = settled.answer
+        return _answer(order.command, settled, version)
+
+    async def instruct(self, command: Any) -> None:
+        """Have a command of the service itself decided. Raises Refused."""
+        await self.writer.submit(OwnCommand(command))
+
+    async def pass_time(self, streams: Sequence[str], until: datetime) -> int:
+        """Write what time alone has done to these streams until then; how many facts that made."""
+        settled = await self.writer.submit(PassTime(tuple(streams), until))
+        return len(settled.facts)
+
+    async def state(self, stream: str) -> Any:
+        """What a stream is now, by the log; None where nothing has happened in it."""
+        async with self._pool.connection() as conn:
+            facts = await reader.facts_of(conn, [stream])
+        return folded(stream, facts.get(stream, ())).state
+
+    async def _first_answer(self, order: Order, settled: Settled) -> Answer:
+        """The answer of an earlier command under the same key, rebuilt from its events."""
+        if settled.fingerprint != order.fingerprint:
+            raise KeyReused("This Idempotency-Key was used for a command that differs.", "a key of its own")
+        name = own_stream(order.command) or settled.facts[0].stream
+        version = next((fact.version for fact in reversed(settled.facts) if fact.stream == name), 0)
+        if settled.facts[0].by.role == "applicant":
+            async with self._pool.connection() as conn:
+                facts = await reader.facts_of(conn, [name])
+            version = sum(_is_applicants(fact) for fact in facts[name] if fact.version <= version)
+        return _answer(order.command, settled, version)
+
+    # The writer's Decider
+
+    def decide(self, works: Sequence[Any], end: LogEnd) -> list[Decision]:
+        """Each work upon those before it. Raises NeedsStreams for all that any of them misses."""
+        batch = _Batch(self._states, self.replica, max(self.clock.now(), end.recorded), end.size)
+        needed: set[str] = set()
+        decisions = []
+        for work in works:
+            try:
+                decisions.append(batch.decide(work))
+            except Unloaded as missing:
+                needed.add(missing.stream)
+        if needed:
+            raise NeedsStreams(needed)
+        return decisions
+
+    def load(self, stream: str, facts: Sequence[Fact]) -> None:
+        self._states[stream] = folded(stream, facts)
+
+    def fold(self, facts: Sequence[Fact]) -> None:
+        """Streams that are not resident, and have a past, stay so: they are loaded when a rule asks for them."""
+        for fact in facts:
+            before = self._states.pop(fact.stream, EMPTY if fact.version == 1 else None)
+            if before is not None:
+                self._states[fact.stream] = fold(before, fact, rulebook.evolve_of(fact.stream))
+        self.replica.take(facts)
+        while len(self._states) > self._states_max:
+            del self._states[next(iter(self._states))]
+
+
+class _Batch:
+    """The states as the batch's earlier commands leave them."""
+
+    def __init__(self, resident: dict[str, Stream], replica: Replica, recorded: datetime, size: int) -> None:
+        self._resident = resident
+        self._replica = replica
+        self._recorded = recorded
+        self._size = size
+        self._written: dict[str, Stream] = {}
+        self._fresh: set[str] = set()
+
+    def decide(self, work: Order | OwnCommand | PassTime) -> Decision:
+        try:
+            match work:
+                case Order():
+                    return self._order(work)
+                case OwnCommand(command):
+                    world = self._begin()
+                    rulebook.decide(command, world, SYSTEM, self._recorded, self._new_id, new_id(self._recorded))
+                case PassTime(streams, until):
+                    world = self._begin()
+                    rulebook.pass_time(world, streams, min(until, self._recorded), self._new_id)
+                case _:
+                    assert_never(work)
+            return self._take(world)
+        except Refused as refusal:
+            return Decision(refusal=refusal)
+        except Unloaded:
+            raise
+        except Exception as error:
+            _log.exception("A command could not be decided")
+            return Decision(refusal=error)
+
+    def _order(self, order: Order) -> Decision:
+        """Versions are those of the caller's view, and so is what If-Match compares."""
+        command_id = new_id(self._recorded)
+
+        def compare(world: World, by: By) -> None:
+            if order.if_match is not None:
+                name = own_stream(order.command)
+                found = _version(world.stream(name), by) if name else 0
+                if found != order.if_match:
+                    raise StaleVersion(f"Its version is {found} now.", f'If-Match: "{found}"')
+
+        world, by = rulebook.handle(
+            order.command, self._begin, order.person, order.acting_as, order.occurred, self._new_id, command_id, compare
+        )
+        own = [fact for fact in world.facts if fact.command == command_id]
+        version = _version(world.stream(own_stream(order.command) or own[0].stream), by)
+        if order.dry_run:
+            return Decision(answer=replace(_answer(order.command, Settled(own, (), 0), version), dry_run=True))
+        return self._take(world, version, len(world.facts) - len(own))
+
+    def _take(self, world: World, version: int = 0, own: int = 0) -> Decision:
+        self._written.update(world.written)
+        self._size += len(world.facts)
+        return Decision(world.facts, None, version, own)
+
+    def _begin(self) -> World:
+        return World(self._stream, self._replica.organizations_of, rulebook.evolve_of, self._size, self._recorded)
+
+    def _stream(self, name: str) -> Stream:
+        found = self._written.get(name) or self._resident.get(name)
+        if found is not None:
+            return found
+        if name.partition("-")[2] in self._fresh:
+            return EMPTY
+        raise Unloaded(name)
+
+    def _new_id(self) -> str:
+        id = new_id(self._recorded)
+        self._fresh.add(id)
+        return id
+
+
+def _version(stream: Stream, by: By) -> int:
+    return stream.applicant_version if by.role == "applicant" else stream.version
+
+
+def _is_applicants(fact: Fact) -> bool:
+    kind: type = type(fact.event)
+    return is_visible(kind, Label.APPLICANT)
+
+
+def _answer(command: Any, settled: Settled, version: int) -> Answer:
+    """What the caller is told; the receipt is that of the last event they may see."""
+    facts = settled.facts
+    own = [nth for nth, fact in enumerate(facts) if fact.command == facts[-1].command]
+    first = facts[own[0]]
+    shown = [nth for nth in own if first.by.role != "applicant" or _is_applicants(facts[nth])]
+    assert shown, "whoever did something sees it"
+    name = own_stream(command) or first.stream
+    return Answer(
+        name.partition("-")[2],
+        name,
+        version,
+        facts[shown[-1]].position,
+        getattr(first.event, "number", None),
+        tuple((facts[nth].type, facts[nth].position) for nth in shown),
+        settled.receipt(shown[-1]) if settled.leaves else None,
+    )

@@ -1,0 +1,214 @@
+"""How do the addresses become one application? Commands and evaluations go straight through, reads by the framework."""
+
+import asyncio
+import logging
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from psycopg_pool import AsyncConnectionPool
+from starlette.exceptions import HTTPException
+from starlette.types import Message
+
+from domain.errors import NotFound, Refused
+from services.handle import Handler
+from services.http import access, audit, commands, description, operations, problems, queries
+from services.http.access import Evaluations
+from services.http.answers import NO_STORE, SECURE, Endpoint, Receive, Scope, Send, request_id, send_refusal
+from services.http.commands import Commands, Directory
+from services.http.identity import accepted
+from services.http.operations import Advance, Projecting
+from services.http.problems import (
+    BadParameter,
+    MethodNotAllowed,
+    NoSuchPath,
+    TookTooLong,
+    Unexpected,
+)
+from services.http.reads import READS, Reads, json_response
+from services.log.signer import SignerFolder
+from services.log.writer import StorageUnavailable
+from services.settings import Settings
+from services.vault import Vault
+
+SECONDS_MAX = 30.0
+"""How long a read may take. A command is bounded by the writer, which never leaves it without an answer."""
+
+_log = logging.getLogger(__name__)
+
+
+def build_app(
+    settings: Settings,
+    handler: Handler,
+    pool: AsyncConnectionPool[Any],
+    vault: Vault,
+    projecting: Projecting,
+    folder: SignerFolder,
+    advance: Advance,
+) -> Endpoint:
+    """The ASGI application. `advance` moves a manual clock, and lets what falls due happen. Raises DevelopmentOnly."""
+    identities = accepted(settings)
+    reads = Reads(handler, pool, vault, identities)
+    framework = FastAPI(
+        title="Assent",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+        exception_handlers={
+            Refused: _refused,
+            RequestValidationError: _invalid,
+            HTTPException: _of_the_framework,
+            psycopg.OperationalError: _storage_unavailable,
+            Exception: _unexpected,
+        },
+    )
+    framework.include_router(queries.router(reads))
+    framework.include_router(audit.router(reads))
+    framework.include_router(operations.router(handler, pool, projecting, folder))
+    if settings.mode == "development":
+        framework.include_router(operations.clock_router(handler, advance))
+    framework.include_router(description.router(framework))
+
+    @framework.get("/.well-known/authzen-configuration", tags=["access"], summary="Where evaluations are answered")
+    async def authzen_configuration(request: Request) -> Response:
+        return json_response(access.configuration(str(request.base_url).rstrip("/")))
+
+    evaluations = Evaluations(handler, identities)
+    return Door(Commands(handler, identities, settings.body_bytes_max), evaluations, framework)
+
+
+class Door:
+    """Where every request comes in: commands and evaluations are found in a directory, all else is the framework's."""
+
+    def __init__(self, commands_: Commands, evaluations: Evaluations, framework: FastAPI) -> None:
+        self._commands = commands_
+        self._evaluations = evaluations
+        self.framework = framework
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.framework(scope, receive, send)
+            return
+        try:
+            if scope["method"] == "POST" and await self._posted(scope, receive, send):
+                return
+            if scope["path"] == access.PATH:
+                raise MethodNotAllowed(["POST"])
+            await self._framed(scope, receive, send)
+        except Refused as refusal:
+            await send_refusal(send, _id(scope), refusal)
+        except ConnectionError:
+            return
+        except psycopg.OperationalError:
+            await send_refusal(send, _id(scope), _without_storage())
+        except Exception:
+            _log.exception("A request failed: %s %s", scope["method"], scope["path"])
+            await send_refusal(send, _id(scope), Unexpected())
+
+    async def _posted(self, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Whether it was a command or an evaluation; then it is answered."""
+        path: str = scope["path"]
+        if path == access.PATH:
+            await self._evaluations.answer(scope, receive, send)
+            return True
+        if not path.startswith(f"{commands.PREFIX}/") or (found := _DIRECTORY.find(path)) is None:
+            return False
+        route, texts = found
+        await self._commands.answer(route, texts, scope, receive, send)
+        return True
+
+    async def _framed(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """By way of the framework: a time limit, and the headers that every answer has."""
+        if b"%00" in scope["query_string"]:
+            raise BadParameter("A parameter holds the character NUL, which no text may.", "a text without NUL")
+        id, began = _id(scope), False
+
+        async def with_headers(message: Message) -> None:
+            nonlocal began
+            if message["type"] == "http.response.start":
+                began = True
+                own = message["headers"]
+                cached = any(name == b"cache-control" for name, _ in own)
+                message["headers"] = [*own, (b"x-request-id", id), *([] if cached else [NO_STORE]), *SECURE]
+            await send(message)
+
+        try:
+            async with asyncio.timeout(SECONDS_MAX):
+                await self.framework(scope, receive, with_headers)
+        except TimeoutError:
+            if not began:
+                raise TookTooLong(f"A read takes at most {SECONDS_MAX:g} seconds.", "a smaller question") from None
+        except Exception:
+            _log.exception("A request failed: %s %s", scope["method"], scope["path"])
+            if not began:
+                raise Unexpected from None
+
+
+def _id(scope: Scope) -> bytes:
+    """One id per request, whoever asks for it first."""
+    if "assent.request_id" not in scope:
+        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), None)
+        scope["assent.request_id"] = request_id(given)
+    found: bytes = scope["assent.request_id"]
+    return found
+
+
+# What the framework refuses, in the one shape
+
+
+def problem_response(refusal: Refused) -> Response:
+    response = Response(problems.body_of(refusal), refusal.status)
+    for name, value in problems.headers_of(refusal):
+        response.headers[name.decode()] = value.decode()
+    return response
+
+
+async def _refused(request: Request, refusal: Any) -> Response:
+    return problem_response(refusal)
+
+
+async def _invalid(request: Request, error: Any) -> Response:
+    """A parameter in the path that cannot be an id names nothing; others are malformed."""
+    errors: Sequence[Any] = error.errors()
+    if any(each["loc"][0] == "path" for each in errors):
+        return problem_response(NotFound())
+    names = [str(each["loc"][-1]) for each in errors]
+    sentences = [f"{name}: {each['msg']}" for name, each in zip(names, errors, strict=True)]
+    return problem_response(BadParameter("; ".join(sentences) + ".", *names))
+
+
+async def _of_the_framework(request: Request, error: Any) -> Response:
+    allowed = methods_of(request.url.path)
+    if error.status_code in (404, 405):
+        return problem_response(MethodNotAllowed(allowed) if allowed else NoSuchPath())
+    return problem_response(BadParameter(str(error.detail)))
+
+
+def _without_storage() -> StorageUnavailable:
+    return StorageUnavailable("The database does not answer; repeating this later is safe.", "the database")
+
+
+async def _storage_unavailable(request: Request, error: Any) -> Response:
+    return problem_response(_without_storage())
+
+
+async def _unexpected(request: Request, error: Any) -> Response:
+    return problem_response(Unexpected())
+
+
+POSTED = frozenset({access.PATH, "/api/v1/development/clock"})
+_DIRECTORY = Directory(commands.ROUTES)
+_TEMPLATES = {path: re.compile(re.sub(r"\{[a-z]+\}", "[^/]+", path)) for path in READS}
+
+
+def methods_of(path: str) -> set[str]:
+    """The methods that an address answers."""
+    reads = [template for template, matching in _TEMPLATES.items() if matching.fullmatch(path)]
+    found = {"POST" if template in POSTED else "GET" for template in reads}
+    return found | ({"POST"} if path.startswith(f"{commands.PREFIX}/") and _DIRECTORY.find(path) else set())

@@ -1,0 +1,366 @@
+"""Which address takes which command, and how does a request become an order? The hot path: all is prepared."""
+
+import hmac
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Any, get_args
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from domain.calendar import AmendCalendar
+from domain.directive import ConfirmLifting, EaseDirective, IssueDirective, ProposeLifting, WithdrawLifting
+from domain.errors import NotFound
+from domain.fields import Bounds, Pattern, hints, marks
+from domain.grant import (
+    AmendGrant,
+    LiftBar,
+    NotifyIntentToRevoke,
+    RecordBreach,
+    ReinstateGrant,
+    ReportCompliance,
+    RevokeGrant,
+    SatisfyCondition,
+    SurrenderGrant,
+    SuspendGrant,
+    WithdrawNotice,
+)
+from domain.organization import (
+    AddAffiliate,
+    Appoint,
+    ChangeOrganization,
+    EndAppointment,
+    RegisterOrganization,
+    Role,
+)
+from domain.policy import PublishPolicy
+from domain.release import (
+    AdvancePhase,
+    AnnounceRelease,
+    CloseIncident,
+    CountersignPhase,
+    HoldRollout,
+    OpenIncident,
+    ResumeRollout,
+    RollBackPhase,
+    SignOffPhase,
+    WithdrawRelease,
+)
+from domain.request import (
+    AcceptInformation,
+    AmendRequest,
+    Countersign,
+    Decide,
+    DraftRequest,
+    Escalate,
+    ExtendReview,
+    ProvideInformation,
+    Recuse,
+    RegisterRequest,
+    RequestInformation,
+    ResolveDispute,
+    ReturnWithoutAction,
+    SignOff,
+    SubmitRequest,
+    WithdrawRequest,
+)
+from services.handle import Answer, Handler, Order
+from services.http.answers import JSON, Receive, Scope, Send, request_id, send_answer
+from services.http.bodies import Body, Given, body_of, instant, read_body
+from services.http.identity import BACKDATE, Identities
+from services.http.problems import BadHeader, BadParameter, Headers, ScopeMissing
+
+PREFIX = "/api/v1"
+
+COMMANDS: dict[str, type] = {
+    "/organizations": RegisterOrganization,
+    "/organizations/{organization}/changes": ChangeOrganization,
+    "/organizations/{organization}/affiliates": AddAffiliate,
+    "/organizations/{organization}/appointments": Appoint,
+    "/organizations/{organization}/appointments/{person}/end": EndAppointment,
+    "/policies/{policy}/versions": PublishPolicy,
+    "/calendars/{calendar}/closures": AmendCalendar,
+    "/releases": AnnounceRelease,
+    "/releases/{release}/phase": AdvancePhase,
+    "/releases/{release}/rollback": RollBackPhase,
+    "/releases/{release}/hold": HoldRollout,
+    "/releases/{release}/resume": ResumeRollout,
+    "/releases/{release}/withdrawal": WithdrawRelease,
+    "/releases/{release}/phase-sign-offs": SignOffPhase,
+    "/releases/{release}/phase-sign-offs/{agency}/countersignature": CountersignPhase,
+    "/releases/{release}/incidents": OpenIncident,
+    "/releases/{release}/incidents/{number}/closure": CloseIncident,
+    "/requests": DraftRequest,
+    "/requests/{request}/submission": SubmitRequest,
+    "/requests/{request}/registration": RegisterRequest,
+    "/requests/{request}/return": ReturnWithoutAction,
+    "/requests/{request}/amendments": AmendRequest,
+    "/requests/{request}/withdrawal": WithdrawRequest,
+    "/requests/{request}/sign-offs": SignOff,
+    "/requests/{request}/sign-offs/{agency}/countersignature": Countersign,
+    "/requests/{request}/information-requests": RequestInformation,
+    "/requests/{request}/information-requests/{number}/response": ProvideInformation,
+    "/requests/{request}/information-requests/{number}/acceptance": AcceptInformation,
+    "/requests/{request}/extensions": ExtendReview,
+    "/requests/{request}/recusals": Recuse,
+    "/requests/{request}/escalation": Escalate,
+    "/requests/{request}/resolution": ResolveDispute,
+    "/requests/{request}/decision": Decide,
+    "/grants/{grant}/conditions/{number}/satisfaction": SatisfyCondition,
+    "/grants/{grant}/conditions/{number}/breach": RecordBreach,
+    "/grants/{grant}/compliance-reports": ReportCompliance,
+    "/grants/{grant}/amendments": AmendGrant,
+    "/grants/{grant}/surrender": SurrenderGrant,
+    "/grants/{grant}/suspension": SuspendGrant,
+    "/grants/{grant}/reinstatement": ReinstateGrant,
+    "/grants/{grant}/revocation-notice": NotifyIntentToRevoke,
+    "/grants/{grant}/revocation-notice/withdrawal": WithdrawNotice,
+    "/grants/{grant}/revocation": RevokeGrant,
+    "/grants/{grant}/bar/lifting": LiftBar,
+    "/directives": IssueDirective,
+    "/directives/{directive}/easing": EaseDirective,
+    "/directives/{directive}/lifting": ProposeLifting,
+    "/directives/{directive}/lifting/withdrawal": WithdrawLifting,
+}
+"""Every command by its address under /api/v1. The path gives the command's first fields, the body the others."""
+
+UNROUTED: dict[type, str] = {ConfirmLifting: "the second POST to /directives/{directive}/lifting confirms"}
+"""Commands without an address of their own, and why."""
+
+PLURALS = {
+    "organization": "organizations",
+    "policy": "policies",
+    "calendar": "calendars",
+    "release": "releases",
+    "request": "requests",
+    "grant": "grants",
+    "directive": "directives",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One address and its command; `parts` are the path's pieces, None where it gives a value."""
+
+    path: str
+    command: type
+    parts: tuple[str | None, ...]
+    given: tuple[str, ...]
+    accepts: tuple[re.Pattern[str], ...]
+    numbers: tuple[bool, ...]
+    body: Body
+
+    def values(self, texts: list[str]) -> Given:
+        """What the path gives the command. Raises NotFound where no such thing can exist."""
+        for text, accepted in zip(texts, self.accepts, strict=True):
+            if accepted.fullmatch(text) is None:
+                raise NotFound
+        return tuple(int(t) if is_number else t for t, is_number in zip(texts, self.numbers, strict=True))
+
+
+def route(path: str, command: type) -> Route:
+    parts = tuple(None if part.startswith("{") else part for part in path.split("/")[1:])
+    given = tuple(part[1:-1] for part in path.split("/") if part.startswith("{"))
+    marked = [_accepted(hints(command)[name]) for name in given]
+    body = body_of(command, given)
+    return Route(path, command, parts, given, tuple(a for a, _ in marked), tuple(n for _, n in marked), body)
+
+
+def _accepted(hint: Any) -> tuple[re.Pattern[str], bool]:
+    """What may stand in a path for a field of that type, and whether it is a number."""
+    if (pattern := marks(hint, Pattern)) is not None:
+        return re.compile(pattern.regex), False
+    bounds = marks(hint, Bounds)
+    assert bounds is not None and bounds.least == 1 and bounds.most is not None, f"{hint} cannot stand in a path"
+    return re.compile(rf"[1-9][0-9]{{0,{len(str(bounds.most - 1)) - 1}}}"), True
+
+
+ROUTES: tuple[Route, ...] = tuple(route(path, command) for path, command in COMMANDS.items())
+
+
+class Directory:
+    """Finds the route of a path, part by part."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._root: dict[str | None, Any] = {}
+        for each in routes:
+            here = self._root
+            for part in each.parts:
+                here = here.setdefault(part, {})
+            here[""] = each
+
+    def find(self, path: str) -> tuple[Route, list[str]] | None:
+        """The route of a path under /api/v1, and the texts that stand for its values."""
+        here, texts = self._root, []
+        for part in path.split("/")[3:]:
+            following = here.get(part) if part else None
+            if following is None:
+                following = here.get(None) if part else None
+                if following is None:
+                    return None
+                texts.append(part)
+            here = following
+        found: Route | None = here.get("")
+        return None if found is None else (found, texts)
+
+
+# Headers
+
+_KEY = re.compile(rb"[\x21-\x7e]{1,255}")
+_VERSION = re.compile(rb'"(0|[1-9][0-9]{0,17})"')
+_ACTING_AS = re.compile(rb"([a-z0-9][a-z0-9.-]{0,62})/([a-z_]{1,32})")
+_ROLES = frozenset(get_args(Role))
+_TIME = msgspec.json.Decoder(datetime)
+
+
+def key_of(headers: dict[bytes, bytes], dry_run: bool) -> bytes | None:
+    """The Idempotency-Key. Raises BadHeader where it is missing or malformed."""
+    key = headers.get(b"idempotency-key")
+    if key is None and dry_run:
+        return None
+    if key is None or _KEY.fullmatch(key) is None:
+        raise BadHeader(
+            "A command needs an Idempotency-Key of 1 to 255 visible ASCII characters, the same when it is repeated.",
+            "Idempotency-Key",
+        )
+    return key
+
+
+def version_of(if_match: bytes | None) -> int | None:
+    """The version in If-Match. Raises BadHeader."""
+    if if_match is None:
+        return None
+    found = _VERSION.fullmatch(if_match)
+    if found is None:
+        raise BadHeader("If-Match is one version in double quotes, as ETag has it.", 'If-Match: "<version>"')
+    return int(found[1])
+
+
+def acting_as_of(value: bytes | None) -> tuple[str, str] | None:
+    """The organization and role in Acting-As. Raises BadHeader."""
+    if value is None:
+        return None
+    found = _ACTING_AS.fullmatch(value)
+    if found is None or found[2].decode() not in _ROLES:
+        raise BadHeader("Acting-As is an organization and a role of yours in it.", "Acting-As: <organization>/<role>")
+    return found[1].decode(), found[2].decode()
+
+
+def occurred_of(value: bytes | None, scopes: frozenset[str]) -> datetime | None:
+    """The time in Occurred-At. Raises ScopeMissing, BadHeader, Malformed."""
+    if value is None:
+        return None
+    if BACKDATE not in scopes:
+        raise ScopeMissing("Saying when something happened needs a token for that.", f"token scope {BACKDATE}")
+    try:
+        found = _TIME.decode(b'"' + value + b'"')
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        found = None
+    if found is None or found.tzinfo is None:
+        raise BadHeader("Occurred-At is a time of RFC 3339 with its zone.", "Occurred-At: 2026-06-26T16:00:00Z")
+    return instant(found)
+
+
+def dry_run_of(query: bytes) -> bool:
+    """Whether `?dry_run=true` is asked for. Raises BadParameter for anything else."""
+    if query in (b"", b"dry_run=false"):
+        return False
+    if query == b"dry_run=true":
+        return True
+    raise BadParameter("A command takes one parameter, dry_run, which is true or false.", "?dry_run=true")
+
+
+# Answers
+
+
+class Written(msgspec.Struct):
+    """An event that a command wrote, or would write."""
+
+    type: str
+    position: int
+
+
+class Receipt(msgspec.Struct):
+    """Where the last event stands, the hash of its record (base64) and the log's size after it."""
+
+    position: int
+    leaf: str
+    size: int
+
+
+class CommandAnswer(msgspec.Struct, omit_defaults=True):
+    """What a command did. `version` is that of the caller's view; `number` that of a numbered part it opened."""
+
+    id: str
+    stream: str
+    version: int
+    position: int
+    events: list[Written]
+    number: int | UnsetType = UNSET
+    receipt: Receipt | UnsetType = UNSET
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def encoded(answer: Answer) -> bytes:
+    return _encode(
+        CommandAnswer(
+            answer.id,
+            answer.stream,
+            answer.version,
+            answer.position,
+            [Written(type_, position) for type_, position in answer.events],
+            UNSET if answer.number is None else answer.number,
+            UNSET if answer.receipt is None else Receipt(**answer.receipt),
+        )
+    )
+
+
+def headers_of(answer: Answer) -> Headers:
+    plural = PLURALS[answer.stream.partition("-")[0]]
+    return [
+        *JSON,
+        (b"etag", b'"%d"' % answer.version),
+        (b"location", f"{PREFIX}/{plural}/{answer.id}".encode()),
+    ]
+
+
+class Commands:
+    """Takes the request of one command from the first header to the last byte of the answer."""
+
+    def __init__(self, handler: Handler, identities: Identities, body_bytes_max: int) -> None:
+        self._handler = handler
+        self._identities = identities
+        self._body_bytes_max = body_bytes_max
+
+    async def answer(self, here: Route, texts: list[str], scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises Refused; ConnectionError where the caller went away."""
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        identity = await self._identities.of(headers.get(b"authorization"))
+        given = here.values(texts)
+        dry_run = dry_run_of(scope["query_string"])
+        key = key_of(headers, dry_run)
+        if_match = version_of(headers.get(b"if-match"))
+        acting_as = acting_as_of(headers.get(b"acting-as"))
+        occurred = occurred_of(headers.get(b"occurred-at"), identity.scopes)
+        body = await read_body(scope, headers, receive, self._body_bytes_max)
+        command = here.body.read(given, body)
+        person = identity.person
+        command_key = fingerprint = None
+        if key is not None and not dry_run:
+            command_key = sha256(person.encode() + b"\x00" + key).digest()
+            fingerprint = hmac.digest(key, b"POST\n" + scope["path"].encode() + b"\n" + body, "sha256")
+        answer = await self._handler.handle(
+            Order(command, person, acting_as, occurred, command_key, fingerprint, if_match, dry_run)
+        )
+        await send_answer(
+            send,
+            request_id(headers.get(b"x-request-id")),
+            200 if dry_run else 201,
+            encoded(answer),
+            headers_of(answer),
+        )

@@ -1,0 +1,373 @@
+"""What can be asked, and what is answered? The OpenAPI document, and the same as a page.
+
+Reads are described as the framework knows them, commands from their dataclasses.
+"""
+
+import re
+from functools import cache
+from importlib.resources import files
+from inspect import cleandoc, getdoc
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, FastAPI, Response
+from fastapi.openapi.utils import get_openapi
+from jinja2 import Environment, PackageLoader, select_autoescape
+
+from domain.authority import COMMANDS as MAY
+from domain.authority import Reading
+from domain.sign_offs import Tree
+from services.http import access, commands, examples
+from services.http.commands import PREFIX, ROUTES, CommandAnswer, Route
+from services.http.problems import Problem
+from services.http.reads import READS, json_response
+
+Document = dict[str, Any]
+
+INTRODUCTION = """
+Assent takes commands, answers queries, and proves that nobody rewrote what happened.
+
+Every command is a POST with an `Idempotency-Key`: repeated with the same key it gives the first answer again. Its
+answer carries the `position` of what it wrote; a read with `after=<position>` includes it. Every refusal is
+problem+json and names the rule and what is missing. Lists go page by page: `next` is the `cursor` of the next one.
+Every list and document can be read `at` an earlier position or time.
+"""
+
+TREE: Document = {
+    "description": "Whose sign-offs are needed: an agency, or all of, or at least so many of, further trees.",
+    "oneOf": [
+        {
+            "type": "object",
+            "required": ["agency"],
+            "additionalProperties": False,
+            "properties": {
+                "agency": {"type": "string", "pattern": "^[a-z0-9][a-z0-9.-]{0,62}$"},
+                "quorum": {"type": "integer", "minimum": 1, "maximum": 100, "default": 1},
+                "countersign": {"type": "boolean", "default": False},
+                "due_days": {"type": ["integer", "null"], "minimum": 1, "maximum": 3660},
+                "days": {"enum": ["calendar", "business", None]},
+                "silence": {"enum": ["block", "escalate", "no_objection"], "default": "block"},
+            },
+        },
+        {
+            "type": "object",
+            "required": ["all_of"],
+            "additionalProperties": False,
+            "properties": {
+                "all_of": {"type": "array", "minItems": 1, "items": {"$ref": "#/components/schemas/SignOffTree"}}
+            },
+        },
+        {
+            "type": "object",
+            "required": ["at_least", "of"],
+            "additionalProperties": False,
+            "properties": {
+                "at_least": {"type": "integer", "minimum": 1},
+                "of": {"type": "array", "minItems": 1, "items": {"$ref": "#/components/schemas/SignOffTree"}},
+            },
+        },
+    ],
+}
+
+LISTING: Document = {
+    "type": "object",
+    "required": ["items", "next", "position"],
+    "properties": {
+        "items": {"type": "array", "items": {"type": "object"}},
+        "next": {
+            "description": "The cursor of the next page; null: this is the last",
+            "type": ["string", "integer", "null"],
+        },
+        "position": {"description": "As of which position all this holds", "type": "integer"},
+    },
+}
+
+PROBLEMS = {
+    400: "Malformed: a header, a parameter or JSON that cannot be read",
+    401: "No token, or one that is not accepted",
+    403: "You may see it, but lack the role",
+    404: "Unknown, or not yours to see",
+    405: "The address does not answer this method",
+    409: "A rule, or what happened before, forbids it",
+    412: "It has changed since you read it",
+    413: "The body is too large",
+    415: "The body is not declared as JSON",
+    422: "The body does not fit, or names what does not exist; or the key was used for another command",
+    425: "No checkpoint covers this yet",
+    500: "Our mistake",
+    503: "Storage or a projection is not available, or too many commands wait; repeating with the same key is safe",
+}
+COMMAND_PROBLEMS = (400, 401, 403, 404, 409, 412, 413, 415, 422, 500, 503)
+READ_PROBLEMS = (400, 401, 403, 404, 422, 500, 503)
+EVALUATION_PROBLEMS = (400, 401, 403, 413, 415, 422, 500, 503)
+
+
+def router(framework: FastAPI) -> APIRouter:
+    here = APIRouter(tags=["description"])
+
+    @cache
+    def document() -> Document:
+        return describe(framework)
+
+    @here.get("/openapi.json", summary="This description")
+    async def openapi() -> Response:
+        return json_response(document())
+
+    @here.get("/docs", summary="This description as a page")
+    async def docs() -> Response:
+        return Response(page(document()), media_type="text/html; charset=utf-8")
+
+    @here.get("/docs/page.css", summary="How the page looks")
+    async def css() -> Response:
+        return Response(files("services.http").joinpath("page.css").read_text(), media_type="text/css; charset=utf-8")
+
+    return here
+
+
+def describe(framework: FastAPI) -> Document:
+    """The whole OpenAPI document."""
+    found = get_openapi(
+        title=framework.title,
+        version=framework.version,
+        openapi_version="3.1.0",
+        description=cleandoc(INTRODUCTION),
+        routes=framework.routes,
+    )
+    schemas, bodies = _schemas()
+    found["components"] = {
+        "schemas": schemas,
+        "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+    }
+    for path, item in found["paths"].items():
+        for operation in item.values():
+            _complete(path, operation)
+    for route in ROUTES:
+        found["paths"].setdefault(PREFIX + route.path, {})["post"] = _command(route, bodies[route.path])
+    found["paths"][access.PATH] = {"post": _evaluation()}
+    return found
+
+
+def _schemas() -> tuple[dict[str, Document], dict[str, Document]]:
+    """All named schemas, and the schema of each command's body by its path."""
+    types: list[Any] = [route.body.schema for route in ROUTES]
+    named = [CommandAnswer, Problem, access.Evaluation, access.Decision]
+    outs, components = msgspec.json.schema_components(
+        [*types, *named], schema_hook=_schema_of, ref_template="#/components/schemas/{name}"
+    )
+    bodies = {route.path: out for route, out in zip(ROUTES, outs, strict=False)}
+    schemas = {name: _portable(schema) for name, schema in components.items()}
+    return {**schemas, "SignOffTree": TREE, "Listing": LISTING}, bodies
+
+
+def _schema_of(type_: type) -> Document:
+    if type_ is Tree:
+        return {"$ref": "#/components/schemas/SignOffTree"}
+    raise NotImplementedError(f"no schema for {type_}")
+
+
+def _portable(schema: Any) -> Any:
+    """Patterns as every validator reads them: what Python writes as \\Z is $ elsewhere."""
+    if isinstance(schema, dict):
+        return {
+            key: value.replace(r"\Z", "$") if key == "pattern" and isinstance(value, str) else _portable(value)
+            for key, value in schema.items()
+        }
+    return [_portable(each) for each in schema] if isinstance(schema, list) else schema
+
+
+# Operations
+
+
+def _complete(path: str, operation: Document) -> None:
+    """What the framework does not know of a read: who may, the shape of its answer, its refusals."""
+    open_to_all = READS[path] is Reading.ANYONE
+    operation["security"] = [] if open_to_all else [{"bearer": []}]
+    operation["description"] = f"For {READS[path].value}."
+    operation["operationId"] = _operation_id(path, "get")
+    responses = {"200": {"description": "The answer", "content": _content(path)}}
+    statuses: tuple[int, ...] = (500,) if open_to_all else READ_PROBLEMS
+    if path.startswith("/api/v1/log/"):
+        statuses = (*statuses, 425)
+    if path == "/readyz":
+        responses["503"] = {"description": "Not ready", "content": _content(path)}
+    if path == "/api/v1/development/clock":
+        statuses = (400, 409, 413, 415, 422, 500)
+        operation["requestBody"] = _json_body(
+            {
+                "type": "object",
+                "required": ["to"],
+                "properties": {"to": {"type": "string", "format": "date-time"}},
+                "additionalProperties": False,
+            },
+            {"to": "2026-06-27T14:00:00Z"},
+        )
+    if re.fullmatch(r"/api/v1/[a-z]+/\{id\}", path):
+        responses["200"]["headers"] = {"ETag": _text_header("The version in quotes, for If-Match")}
+        responses["304"] = {"description": "You have this version already"}
+        operation["parameters"] = [*operation["parameters"], _header("If-None-Match", "A version you have", '"3"')]
+    operation["responses"] = {**responses, **_problems(statuses)}
+
+
+def _content(path: str) -> Document:
+    if path == "/docs":
+        return {"text/html": {"schema": {"type": "string"}}}
+    if path == "/docs/page.css":
+        return {"text/css": {"schema": {"type": "string"}}}
+    if path == "/api/v1/log/checkpoint":
+        return {"text/plain": {"schema": {"type": "string"}}}
+    is_list = path in LISTS or path.endswith("/history")
+    schema = {"$ref": "#/components/schemas/Listing"} if is_list else {"type": "object"}
+    return {"application/json": {"schema": schema}}
+
+
+LISTS = frozenset(path for path in READS if re.fullmatch(r"/api/v1/[a-z]+|/api/v1/dashboards/[a-z_]+", path))
+
+
+def _command(route: Route, body: Document) -> Document:
+    name = route.command.__name__
+    roles = sorted({role for rule in MAY[route.command] for role in rule.roles})
+    return {
+        "operationId": name[0].lower() + name[1:],
+        "tags": [route.parts[0]],
+        "summary": (getdoc(route.command) or name).rstrip("."),
+        "description": f"Command `{name}`, for: {', '.join(roles)}.",
+        "security": [{"bearer": []}],
+        "parameters": [*_path_parameters(route), *_COMMAND_PARAMETERS],
+        "requestBody": _json_body(body, examples.body_example(route.command, route.given)),
+        "responses": {
+            "200": {"description": "A dry run: what would be written", "content": _answer_content()},
+            "201": {
+                "description": "Written",
+                "headers": {
+                    "ETag": _text_header("The version of your view, in quotes"),
+                    "Location": _text_header("Where it can be read"),
+                },
+                "content": _answer_content(),
+            },
+            **_problems(COMMAND_PROBLEMS),
+        },
+    }
+
+
+def _path_parameters(route: Route) -> list[Document]:
+    found = []
+    for name, accepted, is_number in zip(route.given, route.accepts, route.numbers, strict=True):
+        schema: Document = (
+            {"type": "integer", "minimum": 1} if is_number else {"type": "string", "pattern": f"^{accepted.pattern}$"}
+        )
+        example = 1 if is_number else examples.FIELDS.get(name, examples.ANSWER["id"])
+        found.append({"name": name, "in": "path", "required": True, "schema": schema, "example": example})
+    return found
+
+
+def _header(name: str, description: str, example: str, pattern: str = "") -> Document:
+    schema = {"type": "string", "pattern": pattern} if pattern else {"type": "string"}
+    return {"name": name, "in": "header", "description": description, "schema": schema, "example": example}
+
+
+_COMMAND_PARAMETERS: list[Document] = [
+    {
+        "name": "dry_run",
+        "in": "query",
+        "description": "Say what would be written, or why not; write nothing. No key is needed",
+        "schema": {"type": "boolean", "default": False},
+    },
+    _header(
+        "Idempotency-Key",
+        "Needed unless it is a dry run. The same key with the same command gives the first answer again",
+        "5f0c1a52-signoff-1",
+        "^[!-~]{1,255}$",
+    ),
+    _header("If-Match", "Only if the version, as ETag had it, is still this", '"3"', '^"(0|[1-9][0-9]{0,17})"$'),
+    _header(
+        "Acting-As",
+        "Which of your appointments this is, where several would do: organization/role",
+        "commerce/reviewer",
+        "^[a-z0-9][a-z0-9.-]{0,62}/[a-z_]{1,32}$",
+    ),
+    _header(
+        "Occurred-At",
+        "When it happened, if the log learns of it late (RFC 3339; token scope `backdate`)",
+        "2026-06-26T16:00:00Z",
+    ),
+]
+
+
+def _evaluation() -> Document:
+    return {
+        "operationId": "evaluate",
+        "tags": ["access"],
+        "summary": "May they use it now? (OpenID AuthZEN 1.0)",
+        "description": f"For {READS[access.PATH].value}.",
+        "security": [{"bearer": []}],
+        "parameters": [],
+        "requestBody": _json_body({"$ref": "#/components/schemas/Evaluation"}, examples.EVALUATION),
+        "responses": {
+            "200": {
+                "description": "The decision, and what it rests on",
+                "content": _json({"$ref": "#/components/schemas/Decision"}, examples.DECISION),
+            },
+            **_problems(EVALUATION_PROBLEMS),
+        },
+    }
+
+
+def _problems(statuses: tuple[int, ...]) -> dict[str, Document]:
+    content = {
+        "application/problem+json": {
+            "schema": {"$ref": "#/components/schemas/Problem"},
+            "example": examples.PROBLEM,
+        }
+    }
+    return {str(status): {"description": PROBLEMS[status], "content": content} for status in sorted(statuses)}
+
+
+def _answer_content() -> Document:
+    return _json({"$ref": "#/components/schemas/CommandAnswer"}, examples.ANSWER)
+
+
+def _json(schema: Document, example: Any) -> Document:
+    return {"application/json": {"schema": schema, "example": example}}
+
+
+def _json_body(schema: Document, example: Any) -> Document:
+    return {"required": True, "content": _json(schema, example)}
+
+
+def _text_header(description: str) -> Document:
+    return {"description": description, "schema": {"type": "string"}}
+
+
+def _operation_id(path: str, method: str) -> str:
+    return method + "".join(part.title() for part in re.split(r"[^a-z0-9]+", path.removeprefix(PREFIX)) if part)
+
+
+# The page
+
+
+def page(document: Document) -> str:
+    """The document as a page that needs nothing from elsewhere, not even a script."""
+    environment = Environment(
+        loader=PackageLoader("services.http", "."),
+        autoescape=select_autoescape(["html"]),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    groups: dict[str, list[Document]] = {}
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            groups.setdefault(operation["tags"][0], []).append({"method": method, "path": path, **operation})
+    return environment.get_template("page.html").render(
+        title=document["info"]["title"],
+        introduction=document["info"]["description"],
+        groups=groups,
+        schemas=document["components"]["schemas"],
+        pretty=_pretty,
+    )
+
+
+def _pretty(value: Any) -> str:
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+
+
+__all__ = ["commands", "describe", "page", "router"]

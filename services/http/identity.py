@@ -1,0 +1,190 @@
+"""Who is calling? Issuers say it in bearer tokens; what a person may do stands in the log alone.
+
+An issuer is anything that verifies a token. The development issuer makes tokens as well, so it exists only where nobody
+else can reach the service.
+"""
+
+import ipaddress
+import os
+import re
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Protocol
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+
+from domain.facts import SYSTEM
+from domain.fields import Pattern, Person, marks
+from services.http.problems import Unauthenticated
+from services.settings import Settings
+
+BACKDATE = "backdate"
+"""The scope that may say, by Occurred-At, that something happened earlier."""
+
+TOKEN_BYTES_MAX = 8192
+REMEMBERED_MAX = 20_000
+SECONDS_MAX = 366 * 24 * 3600
+
+_pattern = marks(Person, Pattern)
+assert _pattern is not None
+_PERSON = re.compile(_pattern.regex)
+_SCOPES = re.compile(r"[\x21-\x7e]+(?: [\x21-\x7e]+)*|")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A person, as an issuer vouches for them until `expires` (seconds since 1970, by the real clock)."""
+
+    person: str
+    scopes: frozenset[str]
+    expires: float
+
+
+class Issuer(Protocol):
+    """Verifies the tokens that it, or the identity provider it stands for, made."""
+
+    async def verify(self, token: str) -> Identity:
+        """Whom the token speaks for. Raises Unauthenticated."""
+
+
+class Identities:
+    """The accepted issuers, and the tokens they vouched for: each is verified once, and remembered until it expires."""
+
+    def __init__(self, issuers: Iterable[Issuer]) -> None:
+        self._issuers = tuple(issuers)
+        self._remembered: dict[bytes, Identity] = {}
+
+    async def of(self, authorization: bytes | None) -> Identity:
+        """The caller, from the Authorization header. Raises Unauthenticated."""
+        if authorization is None or authorization[:7].lower() != b"bearer " or len(authorization) > TOKEN_BYTES_MAX:
+            raise Unauthenticated
+        digest = sha256(authorization[7:]).digest()
+        known = self._remembered.get(digest)
+        if known is None:
+            known = await self._verified(authorization[7:])
+            self._remember(digest, known)
+        if known.expires <= time.time():
+            self._remembered.pop(digest, None)
+            raise Unauthenticated
+        return known
+
+    async def _verified(self, raw: bytes) -> Identity:
+        try:
+            token = raw.decode("ascii")
+        except UnicodeDecodeError as error:
+            raise Unauthenticated from error
+        for issuer in self._issuers:
+            with suppress(Unauthenticated):
+                return await issuer.verify(token)
+        raise Unauthenticated
+
+    def _remember(self, digest: bytes, identity: Identity) -> None:
+        """Where there are too many, the oldest go: they would only be verified again."""
+        self._remembered[digest] = identity
+        while len(self._remembered) > REMEMBERED_MAX:
+            del self._remembered[next(iter(self._remembered))]
+
+
+class DevelopmentOnly(Exception):
+    """Someone asked for the development issuer where others could reach it."""
+
+
+class DevelopmentIssuer:
+    """Makes and verifies tokens (EdDSA) with a key of this installation. Development mode on loopback only."""
+
+    NAME = "urn:assent:development"
+    AUDIENCE = "urn:assent"
+
+    def __init__(self, settings: Settings) -> None:
+        if settings.mode != "development" or not is_loopback(settings.host):
+            raise DevelopmentOnly(
+                "The development issuer works in development mode on a loopback address only; "
+                f"this is {settings.mode} mode on {settings.host}."
+            )
+        key = _key(settings.data / "development" / "issuer.pem")
+        self._private, self._public = key, key.public_key()
+        self._key_id = sha256(self._public.public_bytes_raw()).hexdigest()[:16]
+
+    def issue(self, person: str, scopes: Iterable[str] = (), seconds: int = 12 * 3600) -> str:
+        """A token for that person. Raises ValueError where it could not be accepted."""
+        now = int(time.time())
+        scope = " ".join(scopes)
+        if not is_person(person) or not 0 < seconds <= SECONDS_MAX or not _SCOPES.fullmatch(scope):
+            raise ValueError(f"no token can be made for {person!r}, scopes {scope!r}, {seconds} seconds")
+        claims = {
+            "iss": self.NAME,
+            "aud": self.AUDIENCE,
+            "sub": person,
+            "scope": scope,
+            "iat": now,
+            "nbf": now,
+            "exp": now + seconds,
+        }
+        return jwt.encode(claims, self._private, "EdDSA", {"kid": self._key_id, "typ": "at+jwt"})
+
+    async def verify(self, token: str) -> Identity:
+        try:
+            header = jwt.get_unverified_header(token)
+            if header.get("kid") != self._key_id or header.get("typ") != "at+jwt":
+                raise Unauthenticated
+            claims = jwt.decode(
+                token,
+                self._public,
+                algorithms=["EdDSA"],
+                issuer=self.NAME,
+                audience=self.AUDIENCE,
+                options={"require": ["iss", "aud", "sub", "iat", "nbf", "exp"], "strict_aud": True},
+            )
+        except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
+            raise Unauthenticated from error
+        return _identity(claims)
+
+
+def accepted(settings: Settings) -> Identities:
+    """The identities this service takes: those of the development issuer, or nobody's. Raises DevelopmentOnly."""
+    return Identities([DevelopmentIssuer(settings)] if settings.mode == "development" else [])
+
+
+def _identity(claims: dict[str, object]) -> Identity:
+    person, scope, expires = claims["sub"], claims.get("scope", ""), claims["exp"]
+    if not isinstance(person, str) or not is_person(person) or not isinstance(scope, str):
+        raise Unauthenticated
+    if not isinstance(expires, int | float) or not 0 < expires - time.time() <= SECONDS_MAX:
+        raise Unauthenticated
+    return Identity(person, frozenset(scope.split()), float(expires))
+
+
+def is_person(name: str) -> bool:
+    """Whether a name is one that the log takes for a person; the system actor is none."""
+    return _PERSON.fullmatch(name) is not None and name != SYSTEM.person
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _key(path: Path) -> Ed25519PrivateKey:
+    """The key of this installation, in a file only we may read; made on first use, whoever comes first."""
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        fresh = path.with_name(f"{path.name}.{os.getpid()}")
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(pem)
+        with suppress(FileExistsError):
+            os.link(fresh, path)
+        fresh.unlink()
+    key = load_pem_private_key(path.read_bytes(), password=None)
+    assert isinstance(key, Ed25519PrivateKey), f"{path} holds another kind of key"
+    return key

@@ -1,0 +1,201 @@
+"""Which lists and documents may be read, with which filters? SQL over projection tables, straight into the answer."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from types import ModuleType
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from pydantic import Field
+
+from domain.authority import Reach
+from domain.errors import NotFound
+from domain.organization import OrganizationKind
+from domain.request import State as RequestState
+from projections import (
+    directives,
+    grants,
+    organizations,
+    pages,
+    pending_sign_offs,
+    policies,
+    releases,
+    requests,
+)
+from services.http import histories
+from services.http.reads import POSITION_MAX, AsOf, Connection, Page, Reads, SlugText, json_response
+from services.log import reader
+
+GrantState = Literal["pending_conditions", "active", "suspended", "revoked", "surrendered", "expired", "superseded"]
+Id = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$", description="Its id")]
+PhaseName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$", examples=["limited_preview"])]
+
+
+class Requests(Page):
+    """Which requests: by state, by whom they wait for, by customer, by release."""
+
+    state: RequestState | None = None
+    waiting_on: Annotated[
+        SlugText | None, Field(description="An agency, or `applicant`, `registrar`, `decider`, `agencies`")
+    ] = None
+    customer: SlugText | None = None
+    release: SlugText | None = None
+
+
+class Grants(Page):
+    """Which grants: by state, by customer, by release."""
+
+    state: GrantState | None = None
+    customer: SlugText | None = None
+    release: SlugText | None = None
+
+
+class Releases(Page):
+    """Which releases: by provider, by phase."""
+
+    provider: SlugText | None = None
+    phase: PhaseName | None = None
+
+
+class Organizations(Page):
+    """Which organizations: by kind."""
+
+    kind: OrganizationKind | None = None
+
+
+class Directives(Page):
+    """Which directives: in force or lifted."""
+
+    state: Literal["in_force", "lifted"] | None = None
+
+
+class History(AsOf):
+    """A part of a history."""
+
+    cursor: Annotated[int | None, Field(ge=0, le=POSITION_MAX, description="`next` of the page before")] = None
+    limit: Annotated[int, Field(ge=1, le=1000, description="Entries on a page")] = 200
+
+
+class PendingSignOffs(Page):
+    """Whose sign-offs, and what they lack."""
+
+    agency: SlugText | None = None
+    lacks: Literal["sign_off", "countersignature", "information"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of document: its address, the file that answers, and the filters of its list."""
+
+    singular: str
+    plural: str
+    answers: ModuleType
+    filters: type[Page]
+
+
+KINDS = (
+    Kind("request", "requests", requests, Requests),
+    Kind("grant", "grants", grants, Grants),
+    Kind("release", "releases", releases, Releases),
+    Kind("organization", "organizations", organizations, Organizations),
+    Kind("policy", "policies", policies, Page),
+    Kind("directive", "directives", directives, Directives),
+)
+DASHBOARDS = (Kind("pending_sign_off", "pending_sign_offs", pending_sign_offs, PendingSignOffs),)
+
+
+def router(reads: Reads) -> APIRouter:
+    here = APIRouter(prefix="/api/v1")
+    for kind in KINDS:
+        one = kind.singular
+        for path, endpoint, summary in (
+            (f"/{kind.plural}", _list(kind, reads), f"{kind.plural.capitalize()}, page by page"),
+            (f"/{kind.plural}/{{id}}", _detail(kind, reads), f"One {one}"),
+            (f"/{kind.plural}/{{id}}/history", _history(one, reads), f"{one.capitalize()}: what happened, in words"),
+        ):
+            here.add_api_route(path, endpoint, tags=[kind.plural], summary=summary)
+    here.add_api_route(
+        "/requests/{id}/required-sign-offs",
+        _required_sign_offs(reads),
+        tags=["requests"],
+        summary="Who must still act, who is eligible, by when",
+    )
+    for board in DASHBOARDS:
+        here.add_api_route(
+            f"/dashboards/{board.plural}",
+            _list(board, reads),
+            tags=["dashboards"],
+            summary=f"{board.plural.replace('_', ' ').capitalize()}, the most urgent first",
+        )
+    return here
+
+
+Endpoint = Callable[..., Awaitable[Response]]
+
+
+def _list(kind: Kind, reads: Reads) -> Endpoint:
+    filters = kind.filters
+    shared = frozenset(Page.model_fields)
+
+    async def answer(reach: Annotated[Reach, Depends(reads.reader)], asked: Page) -> Response:
+        given: dict[str, Any] = {name: getattr(asked, name) for name in filters.model_fields if name not in shared}
+        async with reads.pool.connection() as conn:
+            at = await reads.as_of(conn, asked, kind.answers.TABLE.name)
+            found: pages.Page = await kind.answers.page(
+                conn, reach, pages.Asked(at, asked.cursor, asked.limit), **given
+            )
+        return await reads.listing(found.items, found.next, found.position)
+
+    answer.__annotations__["asked"] = Annotated[filters, Query()]
+    return answer
+
+
+def _detail(kind: Kind, reads: Reads) -> Endpoint:
+    async def answer(
+        request: Request,
+        reach: Annotated[Reach, Depends(reads.reader)],
+        id: Id,
+        asked: Annotated[AsOf, Query()],
+    ) -> Response:
+        async with reads.pool.connection() as conn:
+            at = await reads.as_of(conn, asked, kind.answers.TABLE.name)
+            document: pages.Document = await kind.answers.detail(conn, reach, id, at)
+        return await reads.detail(request, document, document["version"])
+
+    return answer
+
+
+def _history(kind: str, reads: Reads) -> Endpoint:
+    async def answer(
+        reach: Annotated[Reach, Depends(reads.reader)], id: Id, asked: Annotated[History, Query()]
+    ) -> Response:
+        position = reads.handler.replica.position
+        async with reads.pool.connection() as conn:
+            at = position if asked.at is None else await reads.position_at(conn, asked.at)
+            entries = await histories.entries(conn, reach, f"{kind}-{id}", at)
+        following = [each for each in entries if asked.cursor is None or each["position"] > asked.cursor]
+        page = following[: asked.limit]
+        return await reads.listing(page, page[-1]["position"] if len(following) > len(page) else None, at)
+
+    return answer
+
+
+def _required_sign_offs(reads: Reads) -> Endpoint:
+    async def required_sign_offs(
+        reach: Annotated[Reach, Depends(reads.reader)], id: Id, asked: Annotated[AsOf, Query()]
+    ) -> Response:
+        async with reads.pool.connection() as conn:
+            at = None if asked.at is None else await reads.position_at(conn, asked.at)
+            now = reads.handler.clock.now() if at is None else await recorded_at(conn, at)
+            return json_response(await histories.required(conn, reach, id, at, now))
+
+    return required_sign_offs
+
+
+async def recorded_at(conn: Connection, position: int) -> datetime:
+    """When the log took in what stands at a position. Raises NotFound before the first."""
+    found = await reader.page(conn, after=position - 1, limit=1)
+    if position < 0 or not found:
+        raise NotFound
+    return found[0].recorded

@@ -1,0 +1,191 @@
+"""Who reads, as of when, and what do they get? What reading addresses share, and the table of who may read where."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import Request, Response
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+from pydantic import BaseModel, ConfigDict, Field
+
+from domain.authority import Reach, Reading, reach
+from domain.fields import Label
+from projections import tracking
+from services.handle import Handler
+from services.http.bodies import instant
+from services.http.identity import Identities
+from services.http.problems import BadParameter, NotCaughtUp, NotYourRole
+from services.log import reader
+from services.vault import Vault
+
+READS: dict[str, Reading] = {
+    "/api/v1/requests": Reading.SIGNED_IN,
+    "/api/v1/requests/{id}": Reading.SIGNED_IN,
+    "/api/v1/requests/{id}/history": Reading.SIGNED_IN,
+    "/api/v1/requests/{id}/required-sign-offs": Reading.SIGNED_IN,
+    "/api/v1/grants": Reading.SIGNED_IN,
+    "/api/v1/grants/{id}": Reading.SIGNED_IN,
+    "/api/v1/grants/{id}/history": Reading.SIGNED_IN,
+    "/api/v1/releases": Reading.SIGNED_IN,
+    "/api/v1/releases/{id}": Reading.SIGNED_IN,
+    "/api/v1/releases/{id}/history": Reading.SIGNED_IN,
+    "/api/v1/organizations": Reading.SIGNED_IN,
+    "/api/v1/organizations/{id}": Reading.SIGNED_IN,
+    "/api/v1/organizations/{id}/history": Reading.SIGNED_IN,
+    "/api/v1/policies": Reading.SIGNED_IN,
+    "/api/v1/policies/{id}": Reading.SIGNED_IN,
+    "/api/v1/policies/{id}/history": Reading.SIGNED_IN,
+    "/api/v1/directives": Reading.SIGNED_IN,
+    "/api/v1/directives/{id}": Reading.SIGNED_IN,
+    "/api/v1/directives/{id}/history": Reading.SIGNED_IN,
+    "/api/v1/dashboards/pending_sign_offs": Reading.SIGNED_IN,
+    "/api/v1/events": Reading.AUDITOR,
+    "/api/v1/log/checkpoint": Reading.SIGNED_IN,
+    "/api/v1/log/proof/{position}": Reading.SIGNED_IN,
+    "/api/v1/log/consistency": Reading.SIGNED_IN,
+    "/api/v1/development/clock": Reading.ANYONE,
+    "/access/v1/evaluation": Reading.GATEWAY,
+    "/.well-known/authzen-configuration": Reading.ANYONE,
+    "/healthz": Reading.ANYONE,
+    "/readyz": Reading.ANYONE,
+    "/openapi.json": Reading.ANYONE,
+    "/docs": Reading.ANYONE,
+    "/docs/page.css": Reading.ANYONE,
+}
+"""Who may read at each address that takes no command. Which rows and fields they see, the domain says by `Reach`."""
+
+WAIT_SECONDS_MAX = 5.0
+"""How long a read waits for what it must include."""
+
+POSITION_MAX = 2**62
+Connection = AsyncConnection[Any]
+SlugText = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$", examples=["commerce"])]
+PersonText = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}$", examples=["cora"])]
+Cursor = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,512}$", description="`next` of the page before")]
+Limit = Annotated[int, Field(ge=1, le=200, description="Items on a page")]
+
+
+class After(BaseModel):
+    """A read that must include what was written up to a position."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    after: Annotated[
+        int | None,
+        Field(ge=0, le=POSITION_MAX, description="Wait until this position, as a command's answer carries it, shows"),
+    ] = None
+
+
+class AsOf(After):
+    """A read of now, or of the past as it was recorded."""
+
+    at: Annotated[
+        str | None,
+        Field(
+            max_length=64,
+            description="As it was at this position or time (RFC 3339), inclusive",
+            examples=["2026-07-08T00:00:00Z"],
+        ),
+    ] = None
+
+
+class Page(AsOf):
+    """A page of a list."""
+
+    cursor: Cursor | None = None
+    limit: Limit = 50
+
+
+class Listing(msgspec.Struct):
+    """A page: its items as JSON, the cursor of the next page, and the position as of which all this holds."""
+
+    items: Sequence[Any]
+    next: str | int | None
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """What every reading address works with."""
+
+    handler: Handler
+    pool: AsyncConnectionPool[Connection]
+    vault: Vault
+    identities: Identities
+
+    async def reader(self, request: Request) -> Reach:
+        """The caller and what they may read, by the table above. Raises Unauthenticated, NotYourRole."""
+        path = request.scope["route"].path
+        identity = await self.identities.of(_header(request, "authorization"))
+        after = request.query_params.get("after", "")
+        if after.isdecimal() and len(after) < 19:
+            await self.reach_position(int(after))
+        offices = self.handler.replica.offices(identity.person, self.handler.clock.now())
+        found = reach(identity.person, offices)
+        if READS[path] is Reading.AUDITOR and found.clearance is not Label.AUDITOR:
+            raise NotYourRole("This is for auditors.", "an appointment as auditor")
+        return found
+
+    async def reach_position(self, position: int) -> None:
+        """Wait until this process knows the log up to there. Raises NotCaughtUp."""
+        if not await self.handler.replica.at_least(position, WAIT_SECONDS_MAX):
+            raise NotCaughtUp(
+                f"Position {position} was asked for; the log is known up to {self.handler.replica.position}.",
+                f"position {position}",
+            )
+
+    async def as_of(self, conn: Connection, asked: AsOf, projection: str) -> int | None:
+        """The position to read at (None: now), once the projection has come that far. Raises BadParameter, NotReady."""
+        at = None if asked.at is None else await self.position_at(conn, asked.at)
+        awaited = max(at if at is not None else -1, asked.after if asked.after is not None else -1)
+        if awaited >= 0:
+            await tracking.wait_until(conn, projection, awaited, WAIT_SECONDS_MAX)
+        return at
+
+    async def position_at(self, conn: Connection, at: str) -> int:
+        """The position that `at` means: itself, or the last recorded by that time. Raises BadParameter, Malformed."""
+        if re.fullmatch(r"[0-9]{1,18}", at):
+            position = int(at)
+            if position > self.handler.replica.position:
+                raise BadParameter(
+                    f"The log ends at position {self.handler.replica.position}.", "a position in the log"
+                )
+            return position
+        return await reader.position_at(conn, _instant(at))
+
+    async def listing(self, items: Sequence[Any], following: str | int | None, position: int) -> Response:
+        """A page of a list, its sealed texts opened."""
+        opened = await self.vault.open(list(items))
+        return json_response(Listing(opened, following, position))
+
+    async def detail(self, request: Request, document: Any, version: int) -> Response:
+        """One document, its sealed texts opened; 304 where the caller has this version already."""
+        tag = f'"{version}"'
+        headers = {"etag": tag, "cache-control": "private, no-cache", "vary": "Authorization"}
+        known = request.headers.get("if-none-match", "")
+        if tag in (part.strip() for part in known.split(",")):
+            return Response(status_code=304, headers=headers)
+        return json_response(await self.vault.open(document), headers)
+
+
+def json_response(value: Any, headers: dict[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(value), headers=headers, media_type="application/json")
+
+
+def _header(request: Request, name: str) -> bytes | None:
+    value = request.headers.get(name)
+    return None if value is None else value.encode("latin-1")
+
+
+def _instant(text: str) -> datetime:
+    """A time as it stands in an address, where an unescaped plus sign arrives as a space."""
+    try:
+        return instant(msgspec.convert(text.strip().replace(" ", "+"), Annotated[datetime, msgspec.Meta(tz=True)]))
+    except msgspec.ValidationError as error:
+        raise BadParameter(
+            "`at` is a position, or a time of RFC 3339 with its zone.", "at=<position> or at=2026-07-08T00:00:00Z"
+        ) from error

@@ -1,0 +1,109 @@
+"""What does this process hold of the log in memory, to answer checks and to know who holds which office?
+
+It takes in every fact in order of position: those this process appends at once, those of others as soon as they are
+announced. It never decides anything: the writer's own states do.
+"""
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from datetime import datetime
+
+import psycopg
+
+from domain import organization, rulebook
+from domain.access import Access
+from domain.authority import Office, offices
+from domain.facts import Fact
+from domain.organization import PersonAppointed
+from domain.world import EMPTY, Stream, World, fold
+from services.log import reader
+from services.log.follower import follow
+from services.log.reader import Connection
+
+PAGE_ROWS = 5000
+
+
+class Replica:
+    """Access and offices as of `position`, the last fact taken in (-1: none)."""
+
+    def __init__(self) -> None:
+        self.access = Access()
+        self._organizations: dict[str, Stream] = {}
+        self._appointed_by: dict[str, set[str]] = {}
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._tickets = itertools.count()
+
+    @property
+    def position(self) -> int:
+        return self.access.position
+
+    async def load(self, conn: Connection) -> None:
+        """Take in the whole log as it is now."""
+        while facts := await reader.page(conn, after=self.position, limit=PAGE_ROWS):
+            self.take(facts)
+
+    async def follow(self, conninfo: str) -> None:
+        """Take in what other processes append, for ever."""
+        async for facts in follow(conninfo, self.position):
+            self.take(facts)
+
+    def take(self, facts: Sequence[Fact]) -> None:
+        """Take in what comes next; facts arrive from two sides, so some are known already and some come too early."""
+        for fact in facts:
+            if fact.position != self.position + 1:
+                continue
+            self.access.apply(fact)
+            if fact.stream.startswith("organization-"):
+                self._take_organization(fact)
+        self._wake()
+
+    def _take_organization(self, fact: Fact) -> None:
+        before = self._organizations.get(fact.stream, EMPTY)
+        self._organizations[fact.stream] = fold(before, fact, organization.evolve)
+        if isinstance(fact.event, PersonAppointed):
+            id = fact.stream.removeprefix("organization-")
+            self._appointed_by.setdefault(fact.event.person, set()).add(id)
+
+    def organizations_of(self, person: str) -> Iterable[str]:
+        """The organizations that ever appointed the person."""
+        return self._appointed_by.get(person, ())
+
+    def offices(self, person: str, now: datetime) -> tuple[Office, ...]:
+        """The roles the person holds now."""
+        return offices(self._world(now), person, now)
+
+    def _world(self, now: datetime) -> World:
+        return World(
+            lambda name: self._organizations.get(name, EMPTY),
+            self.organizations_of,
+            rulebook.evolve_of,
+            self.position + 1,
+            now,
+        )
+
+    async def at_least(self, position: int, seconds: float) -> bool:
+        """Wait until the position has been taken in; False if it was not in time."""
+        if self.position >= position:
+            return True
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (position, next(self._tickets), future))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(future, seconds)
+        return self.position >= position
+
+    def _wake(self) -> None:
+        while self._waiting and self._waiting[0][0] <= self.position:
+            future = heapq.heappop(self._waiting)[2]
+            if not future.done():
+                future.set_result(None)
+
+
+async def loaded(conninfo: str) -> Replica:
+    """A replica of the log as it is now. Raises psycopg.Error."""
+    replica = Replica()
+    async with await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as conn:
+        await replica.load(conn)
+    return replica

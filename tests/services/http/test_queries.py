@@ -1,0 +1,232 @@
+"""What may be read, by whom, as of when, and page by page?"""
+
+from typing import Any
+
+import pytest
+
+from tests.services.http.conftest import Ask, Service
+from tests.services.http.test_commands import APPROVE, problem
+
+KINDS = ("requests", "grants", "releases", "organizations", "policies", "directives")
+
+
+def ids(listing: Any) -> list[str]:
+    return [item["id"] for item in listing["items"]]
+
+
+def approved(service: Service, id: str) -> int:
+    """Let everybody approve; the position of the approval."""
+    service.done("olga", f"/requests/{id}/sign-offs", APPROVE)
+    service.done("cora", f"/requests/{id}/sign-offs", {**APPROVE, "agency": "commerce"})
+    answer = service.done("carl", f"/requests/{id}/sign-offs/commerce/countersignature", {})
+    return int(answer["position"])
+
+
+def test_a_read_includes_what_was_written_up_to_a_position(service: Service, request_of: Ask) -> None:
+    id = request_of()
+    position = service.done("olga", f"/requests/{id}/sign-offs", APPROVE)["position"]
+    assert service.read("olga", f"/requests/{id}", position)["sign_offs"][0]["agency"] == "oncd"
+
+
+def test_a_position_that_is_far_away_is_not_waited_for_without_end(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.http.reads.WAIT_SECONDS_MAX", 0.05)
+    response = service.get("olga", "/requests?after=1000000")
+    problem(response, 503, "position")
+    assert response.headers["retry-after"] == "1"
+
+
+def test_a_list_has_items_the_next_page_and_its_position(service: Service, request_of: Ask) -> None:
+    position = service.done("olga", f"/requests/{request_of()}/sign-offs", APPROVE)["position"]
+    listing = service.read("abe", "/requests?limit=1", position)
+    assert listing.keys() == {"items", "next", "position"}
+    assert len(listing["items"]) == 1 and listing["position"] >= position
+
+
+def test_pages_together_are_the_list(service: Service, request_of: Ask) -> None:
+    made = [request_of() for _ in range(3)]
+    found: list[str] = []
+    cursor = ""
+    while True:
+        listing = service.get("nina", f"/requests?limit=2{cursor}").json()
+        found += ids(listing)
+        if listing["next"] is None:
+            break
+        cursor = f"&cursor={listing['next']}"
+    assert len(set(found)) == len(found) and set(made) <= set(found) and found == sorted(found)
+
+
+@pytest.mark.parametrize("filter_", ["state=in_review", "waiting_on=commerce", "customer=northwind", "release=gpt-5.6"])
+def test_a_filter_keeps_what_fits(service: Service, request_of: Ask, filter_: str) -> None:
+    id = request_of()
+    position = service.done("olga", f"/requests/{id}/sign-offs", APPROVE)["position"]
+    found = service.read("olga", f"/requests?limit=200&{filter_}", position)["items"]
+    name, value = filter_.split("=")
+    assert id in {item["id"] for item in found}
+    assert all(value == item[name] or value in item[name] for item in found)
+
+
+@pytest.mark.parametrize(
+    ("filter_", "status"),
+    [
+        ("state=pondering", 400),
+        ("state=", 400),
+        ("colour=red", 400),
+        ("customer=%00", 400),
+        ("customer=NORTHWIND", 400),
+        ("limit=0", 400),
+        ("limit=201", 400),
+        ("limit=x", 400),
+        ("limit=" + "9" * 5000, 400),
+        ("after=-1", 400),
+        ("after=x", 400),
+        ("after=99999999999999999999", 400),
+        ("at=yesterday", 400),
+        ("at=2026-06-20", 400),
+        ("at=2026-06-20T13:00:00", 400),
+        ("at=-1", 400),
+        ("at=999999999", 400),
+        ("at=" + "9" * 60, 400),
+        ("at=1999-01-01T00:00:00Z", 422),
+        ("cursor=x", 422),
+        ("cursor=WyJhIl0", 422),
+        ("cursor=" + "A" * 600, 400),
+        ("cursor=%00", 400),
+        ("cursor=%F0%9F%A6%80", 400),
+        ("dry_run=true", 400),
+    ],
+)
+def test_a_malformed_parameter_is_refused(service: Service, filter_: str, status: int) -> None:
+    response = service.get("olga", f"/requests?{filter_}")
+    if filter_ == "cursor=WyJhIl0":
+        assert response.status_code in (200, status)
+        return
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_does_not_exist_is_not_found(service: Service, kind: str) -> None:
+    for id in ("unknown", "NO-SLUG", "%20", "a" * 64):
+        problem(service.get("abe", f"/{kind}/{id}"), 404, "need_to_know")
+        problem(service.get("abe", f"/{kind}/{id}/history"), 404, "need_to_know")
+    problem(service.get("abe", f"/{kind}/%00"), 404, "need_to_know")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nobody_reads_without_a_token(service: Service, kind: str) -> None:
+    for path in (f"/api/v1/{kind}", f"/api/v1/{kind}/x", f"/api/v1/{kind}/x/history", f"/api/v1/{kind}?x=1"):
+        problem(service.client.get(path), 401, "authentication")
+
+
+def test_a_document_carries_its_version_and_is_not_sent_twice(service: Service, request_of: Ask) -> None:
+    id = request_of()
+    position = service.done("olga", f"/requests/{id}/sign-offs", APPROVE)["position"]
+    response = service.get("olga", f"/requests/{id}?after={position}")
+    assert response.headers["etag"] == '"3"' and response.json()["version"] == 3
+    again = service.get("olga", f"/requests/{id}", if_none_match='"2", "3"')
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", '"3"')
+    assert service.get("olga", f"/requests/{id}", if_none_match='"2"').status_code == 200
+
+
+def test_every_list_and_document_can_be_read_as_it_was(service: Service, request_of: Ask) -> None:
+    id = request_of()
+    before = service.get("abe", "/events?limit=1").json()["position"]
+    after = approved(service, id)
+    assert service.read("olga", f"/requests/{id}?at={before}", after)["state"] == "in_review"
+    assert service.read("olga", f"/requests/{id}?at={after}", after)["state"] == "approved"
+    then = service.read("olga", f"/requests?limit=200&state=in_review&at={before}", after)
+    assert id in ids(then) and then["position"] == before
+    assert id not in ids(service.read("olga", "/requests?limit=200&state=in_review", after))
+
+
+def test_what_was_not_there_yet_is_not_found(service: Service, request_of: Ask) -> None:
+    before = service.get("abe", "/events?limit=1").json()["position"]
+    problem(service.get("olga", f"/requests/{request_of()}?at={before}"), 404, "need_to_know")
+
+
+def test_a_time_means_what_was_recorded_by_then(service: Service) -> None:
+    assert service.get("abe", "/releases/gpt-5.6?at=2026-06-21T13:00:00Z").status_code == 200
+    assert service.get("abe", "/releases/gpt-5.6?at=2026-06-21T15:00:00+02:00").status_code == 200
+    problem(service.get("abe", "/releases/gpt-5.6?at=2026-06-21T12:59:59Z"), 404, "need_to_know")
+
+
+def test_applicants_see_their_own_requests_without_the_deliberations(service: Service, request_of: Ask) -> None:
+    id = request_of()
+    position = service.done("olga", f"/requests/{id}/sign-offs", {**APPROVE, "reason": "I trust them"})["position"]
+    theirs = service.read("nina", f"/requests/{id}", position)
+    assert theirs["use"] == "Fraud analysis"
+    assert not {"sign_offs", "dues", "recused", "deemed"} & theirs.keys()
+    assert "trust" not in service.get("nina", f"/requests/{id}/history").text
+    problem(service.get("tom", f"/requests/{id}"), 404, "need_to_know")
+    problem(service.get("tom", f"/requests/{id}/history"), 404, "need_to_know")
+    problem(service.get("tom", f"/requests/{id}/required-sign-offs"), 404, "need_to_know")
+    assert id not in ids(service.get("tom", "/requests?limit=200").json())
+
+
+def test_a_recused_person_reads_nothing_of_the_request_not_even_its_past(service: Service, request_of: Ask) -> None:
+    id = request_of()
+    position = service.done("root", f"/requests/{id}/recusals", {"person": "hana"})["position"]
+    problem(service.get("hana", f"/requests/{id}?after={position}"), 404, "need_to_know")
+    problem(service.get("hana", f"/requests/{id}?at={position - 1}"), 404, "need_to_know")
+    assert id not in ids(service.get("hana", f"/requests?at={position - 1}&limit=200").json())
+    problem(service.get("hana", f"/requests/{id}/history"), 404, "need_to_know")
+    problem(service.get("hana", f"/requests/{id}/history?at={position - 1}"), 404, "need_to_know")
+    problem(service.get("hana", f"/requests/{id}/required-sign-offs"), 404, "need_to_know")
+
+
+def test_the_history_tells_in_plain_words_what_happened(service: Service, request_of: Ask) -> None:
+    id = request_of()
+    approved(service, id)
+    found = service.get("olga", f"/requests/{id}/history").json()
+    assert [entry["type"] for entry in found["items"]][:3] == [
+        "RequestSubmitted",
+        "RequestRegistered",
+        "AgencySignedOff",
+    ]
+    assert found["items"][2]["text"].startswith("Olga (reviewer, oncd) approved")
+    assert found["items"][0]["data"]["use"] == "Fraud analysis"
+
+
+def test_a_history_is_read_page_by_page(service: Service, request_of: Ask) -> None:
+    id = request_of()
+    approved(service, id)
+    whole = service.get("olga", f"/requests/{id}/history").json()["items"]
+    first = service.get("olga", f"/requests/{id}/history?limit=2").json()
+    rest = service.get("olga", f"/requests/{id}/history?limit=100&cursor={first['next']}").json()
+    assert first["items"] + rest["items"] == whole and rest["next"] is None
+
+
+def test_required_sign_offs_name_who_is_eligible(service: Service, request_of: Ask) -> None:
+    id = request_of()
+    position = service.done("olga", f"/requests/{id}/sign-offs", APPROVE)["position"]
+    found = service.read("cora", f"/requests/{id}/required-sign-offs", position)
+    assert found["waiting_on"] == ["commerce"]
+    assert {each["person"] for each in found["sign_offs"][0]["eligible"]} == {"cora", "carl"}
+    before = service.get("cora", f"/requests/{id}/required-sign-offs?at={position - 1}").json()
+    assert before["waiting_on"] == ["oncd", "commerce"]
+
+
+def test_pending_sign_offs_are_listed_for_an_agency(service: Service, request_of: Ask) -> None:
+    id = request_of()
+    position = service.done("olga", f"/requests/{id}/sign-offs", APPROVE)["position"]
+    mine = service.read("cora", "/dashboards/pending_sign_offs?agency=commerce&limit=200", position)["items"]
+    assert {"request": id, "agency": "commerce", "lacks": "sign_off"}.items() <= next(
+        item for item in mine if item["request"] == id
+    ).items()
+    theirs = service.read("olga", "/dashboards/pending_sign_offs?agency=oncd&limit=200", position)["items"]
+    assert id not in {item["request"] for item in theirs}
+
+
+def test_a_dashboard_that_does_not_exist_is_no_address(service: Service) -> None:
+    problem(service.get("cora", "/dashboards/everything"), 404, "paths")
+
+
+def test_a_grant_is_read_by_those_whom_it_concerns(service: Service, request_of: Ask) -> None:
+    position = approved(service, request_of())
+    grant = service.read("nina", "/grants?state=active&limit=200", position)["items"][-1]
+    assert service.get("rae", f"/grants/{grant['id']}").json()["customer"] == "northwind"
+    assert service.get("nina", f"/grants/{grant['id']}/history").status_code == 200
+    problem(service.get("tom", f"/grants/{grant['id']}"), 404, "need_to_know")
+    problem(service.get("ann", f"/grants/{grant['id']}/history"), 404, "need_to_know")
