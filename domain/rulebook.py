@@ -1,6 +1,7 @@
 """Which commands, events and streams are there, and how is any command decided?"""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from operator import itemgetter
 from typing import Any
@@ -113,18 +114,21 @@ def handle(
     ids: Ids,
     command_id: str,
     compare: Callable[[World, By], None],
+    via: tuple[str, ...] = (),
 ) -> tuple[World, By]:
     """A person's command, from authority to facts: the world after it, with every fact, and as whom they acted.
 
     `begin` gives a world in which nothing is written; `occurred` is when it happened, where the log learns of it late;
     `compare` refuses a caller who read an older version than today's. The timers of the streams read that are due by
-    then are decided first, in due order (I8). A refused command leaves nothing, not even those.
+    then are decided first, in due order (I8). A refused command leaves nothing, not even those. `via` names who told of
+    the act, where the person did not come themselves.
     """
     world = begin()
     now = world.recorded if occurred is None else occurred
     if now > world.recorded:
         raise InTheFuture(f"It is {world.recorded.isoformat()} now.", "an occurred time that is not in the future")
     by = acting(command, world, person, acting_as, now)
+    by = replace(by, via=(*by.via, *via)) if via else by
     compare(world, by)
     late: set[str] = set()
     while True:

@@ -10,18 +10,25 @@ from domain.fields import Label, is_visible
 
 S = TypeVar("S")
 
+IMPORTER = "import:"
+"""What a chain of `via` ends with where an importer told of the act: `import:<person>`."""
+
 LONG_AGO = datetime(1900, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """One stream folded: its state, its version for those who see all and for applicants, its last time and place."""
+    """One stream folded: its state, its version for those who see all and for applicants, its last time and place.
+
+    `imported`: its last act was told by an importer, so time alone does nothing to it beyond what was imported.
+    """
 
     state: Any = None
     version: int = 0
     applicant_version: int = 0
     occurred: datetime = LONG_AGO
     position: int = -1
+    imported: bool = False
 
 
 EMPTY = Stream()
@@ -47,6 +54,7 @@ def fold(stream: Stream, fact: Fact, evolve: Evolve) -> Stream:
         stream.applicant_version + is_visible(schema, Label.APPLICANT),
         fact.occurred,
         fact.position,
+        bool(fact.by.via) and fact.by.via[-1].startswith(IMPORTER),
     )
 
 

@@ -16,7 +16,7 @@ from projections.tracking import NotReady, standing
 
 def rows(stream: str, views: Views) -> Iterator[Row]:
     due = next_of(views.full)
-    if due is not None:
+    if due is not None and not views.full.imported:
         yield stream, due
 
 

@@ -4,8 +4,9 @@ The handler holds the states of streams as of the log's size; the writer hands i
 command on those states and on the earlier commands of the batch. Nothing it decides counts before the writer says so.
 """
 
+import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import reduce
@@ -17,7 +18,7 @@ from domain.facts import SYSTEM, By, Fact
 from domain.fields import Label, is_visible
 from domain.world import EMPTY, Stream, Unloaded, World, fold, own_stream
 from services.clock import Clock
-from services.ids import new_id
+from services.ids import new_id, seeded_id
 from services.log import reader
 from services.log.reader import LogEnd, Pool
 from services.log.writer import Decision, NeedsStreams, Settled, Writer
@@ -34,7 +35,10 @@ class KeyReused(Refused):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A person's command and how it is to be taken. A dry run has no `key` and no `fingerprint`."""
+    """A person's command and how it is to be taken. A dry run has no `key` and no `fingerprint`.
+
+    `via` names the importer of an act of the past; with a `seed`, ids follow from it and are known beforehand.
+    """
 
     command: Any
     person: str
@@ -44,6 +48,8 @@ class Order:
     fingerprint: bytes | None = None
     if_match: int | None = None
     dry_run: bool = False
+    via: tuple[str, ...] = ()
+    seed: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +215,15 @@ class _Batch:
                     raise StaleVersion(f"Its version is {found} now.", f'If-Match: "{found}"')
 
         world, by = rulebook.handle(
-            order.command, self._begin, order.person, order.acting_as, order.occurred, self._new_id, command_id, compare
+            order.command,
+            self._begin,
+            order.person,
+            order.acting_as,
+            order.occurred,
+            self._ids(order),
+            command_id,
+            compare,
+            order.via,
         )
         own = [fact for fact in world.facts if fact.command == command_id]
         version = _version(world.stream(own_stream(order.command) or own[0].stream), by)
@@ -237,6 +251,14 @@ class _Batch:
         id = new_id(self._recorded)
         self._fresh.add(id)
         return id
+
+    def _ids(self, order: Order) -> Callable[[], str]:
+        """The ids of a command with a seed follow from it, one by one; a stream of that name may exist already."""
+        if order.seed is None:
+            return self._new_id
+        seed, instant = order.seed, order.occurred or self._recorded
+        nths = itertools.count()
+        return lambda: seeded_id(instant, seed, next(nths))
 
 
 def _version(stream: Stream, by: By) -> int:

@@ -1,0 +1,442 @@
+"""Does the log bear out what callers were told, whatever was killed meanwhile?
+
+The auditor of the kill tests. It reads the database, not the service, and shares no code with what it checks: RFC 6962,
+the command key and the rules below are written down here a second time. A fault is a sentence that names the place.
+"""
+
+from base64 import b64decode, b64encode
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import sha256
+from itertools import accumulate, groupby
+from typing import Any
+
+import psycopg
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+Faults = Iterator[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A command and what its caller was finally told, however often it had to be sent under its one key.
+
+    `sent` is when the first attempt began and `heard` when the answer was there, in seconds of one steady clock.
+    """
+
+    person: str
+    key: str
+    path: str
+    body: dict[str, Any]
+    sent: float
+    heard: float
+    status: int
+    answer: dict[str, Any]
+    attempts: int = 1
+
+    @property
+    def command_key(self) -> bytes:
+        return sha256(self.person.encode() + b"\x00" + self.key.encode()).digest()
+
+    @property
+    def first(self) -> int:
+        """The lowest position that the answer names."""
+        return min(self._positions())
+
+    @property
+    def last(self) -> int:
+        return max(self._positions())
+
+    def _positions(self) -> list[int]:
+        return [event["position"] for event in self.answer["events"]]
+
+    def __str__(self) -> str:
+        return f"{self.person} {self.path} ({self.key})"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One event as the table has it; `said` is the record as JSON."""
+
+    position: int
+    stream: str
+    version: int
+    type: str
+    command_key: bytes | None
+    record: bytes
+    leaf: bytes
+    said: dict[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """All that the database holds of the log, in order, and the public key that its checkpoints are signed with."""
+
+    rows: Sequence[Row]
+    heads: Sequence[tuple[int, bytes]]
+    checkpoints: Sequence[tuple[int, str]]
+    signer: bytes
+
+    def by_key(self) -> dict[bytes, Row]:
+        return {row.command_key: row for row in self.rows if row.command_key is not None}
+
+    def of_type(self, *types: str) -> Iterator[Row]:
+        return (row for row in self.rows if row.type in types)
+
+
+def read_log(conninfo: str, signer: bytes) -> Log:
+    """The log as one snapshot has it."""
+    with psycopg.connect(conninfo) as conn:
+        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        events = conn.execute(
+            "SELECT position, stream, version, type, command_key, record, leaf, convert_from(record, 'UTF8')::json "
+            "FROM event ORDER BY position"
+        )
+        rows = [Row(*values) for values in events]
+        heads = conn.execute("SELECT size, root FROM tree_head ORDER BY size").fetchall()
+        checkpoints = conn.execute("SELECT size, note FROM checkpoint ORDER BY size").fetchall()
+    return Log(rows, heads, checkpoints, signer)
+
+
+def faults(log: Log, told: Sequence[Told]) -> list[str]:
+    """Everything that is wrong, in the order of the checks below; empty where nothing is."""
+    return [fault for check in CHECKS for fault in check(log, told)]
+
+
+# The log by itself
+
+
+def positions_have_no_gap(log: Log, _: Sequence[Told]) -> Faults:
+    for expected, row in enumerate(log.rows):
+        if row.position != expected:
+            yield f"Position {expected} is missing or there twice: {row.position} stands in its place."
+            return
+
+
+def columns_repeat_the_record(log: Log, _: Sequence[Told]) -> Faults:
+    for row in log.rows:
+        for name in ("position", "stream", "version", "type"):
+            if row.said[name] != getattr(row, name):
+                yield f"The {name} at position {row.position} is not the record's."
+
+
+def versions_are_consecutive(log: Log, _: Sequence[Told]) -> Faults:
+    versions: dict[str, int] = {}
+    for row in log.rows:
+        expected = versions.get(row.stream, 0) + 1
+        if row.version != expected:
+            yield f"{row.stream} goes on with version {row.version} instead of {expected} at position {row.position}."
+        versions[row.stream] = row.version
+
+
+def time_never_goes_back(log: Log, _: Sequence[Told]) -> Faults:
+    """I8: recorded by position, occurred within a stream, and no fact before it happened."""
+    recorded_before, occurred_before = None, dict[str, datetime]()
+    for row in log.rows:
+        recorded, occurred = (datetime.fromisoformat(row.said[name]) for name in ("recorded", "occurred"))
+        if recorded_before is not None and recorded < recorded_before:
+            yield f"Position {row.position} was recorded before the one it follows."
+        if occurred > recorded:
+            yield f"Position {row.position} was recorded before it occurred."
+        if row.stream in occurred_before and occurred < occurred_before[row.stream]:
+            yield f"Position {row.position} occurred before what precedes it in {row.stream}."
+        recorded_before, occurred_before[row.stream] = recorded, occurred
+
+
+def leaves_are_the_records_hashes(log: Log, _: Sequence[Told]) -> Faults:
+    for row in log.rows:
+        if row.leaf != sha256(b"\x00" + row.record).digest():
+            yield f"The leaf at position {row.position} is not the hash of its record."
+
+
+def heads_are_the_trees_roots(log: Log, _: Sequence[Told]) -> Faults:
+    roots = roots_of(row.leaf for row in log.rows)
+    for size, root in log.heads:
+        if size >= len(roots) or roots[size] != root:
+            yield f"The head of size {size} is not the root of that many records."
+    if log.rows and (not log.heads or log.heads[-1][0] != len(log.rows)):
+        yield f"No head covers all {len(log.rows)} records."
+
+
+def checkpoints_are_signed_roots(log: Log, _: Sequence[Told]) -> Faults:
+    roots = roots_of(row.leaf for row in log.rows)
+    key = Ed25519PublicKey.from_public_bytes(log.signer)
+    for size, note in log.checkpoints:
+        text, signature = note.rsplit("\n\n", 1)
+        lines = text.split("\n")
+        if size >= len(roots) or lines[1:] != [str(size), _base64(roots[size])]:
+            yield f"The checkpoint of size {size} does not have the root of that many records."
+        try:
+            key.verify(b64decode(signature.split(" ")[-1])[4:], f"{text}\n".encode())
+        except InvalidSignature:
+            yield f"The checkpoint of size {size} is not signed by the log's key."
+
+
+def roots_of(leaves: Iterable[bytes]) -> list[bytes]:
+    """The RFC 6962 root of the first 0, 1, 2, … leaves."""
+    roots, edge = [sha256().digest()], list[tuple[int, bytes]]()
+    for leaf in leaves:
+        edge.append((1, leaf))
+        while len(edge) > 1 and edge[-2][0] == edge[-1][0]:
+            (width, left), (_, right) = edge[-2:]
+            edge[-2:] = [(2 * width, _node(left, right))]
+        root = edge[-1][1]
+        for _, left in reversed(edge[:-1]):
+            root = _node(left, root)
+        roots.append(root)
+    return roots
+
+
+def _node(left: bytes, right: bytes) -> bytes:
+    return sha256(b"\x01" + left + right).digest()
+
+
+def _base64(value: bytes) -> str:
+    return b64encode(value).decode()
+
+
+# The rules that the load puts under pressure, at every prefix of the log
+
+
+def caps_hold(log: Log, _: Sequence[Told]) -> Faults:
+    """I17: never more customers on a release than its phase takes, and nobody admitted twice at once."""
+    for release, position, admitted, cap in occupancy(log):
+        if cap is not None and admitted > cap:
+            yield f"{release} has {admitted} customers at position {position}, and its phase takes {cap}."
+
+
+def occupancy(log: Log) -> Iterator[tuple[str, int, int, int | None]]:
+    """(stream of the release, position, customers admitted from there on, cap of the phase then), in order."""
+    phases: dict[str, dict[str, Any]] = {}
+    caps: dict[str, int | None] = {}
+    admitted: dict[str, set[str]] = {}
+    changes = ("ReleaseAnnounced", "PhaseAdvanced", "PhaseRolledBack", "CustomerAdmitted", "CustomerLeft")
+    for row in log.of_type(*changes):
+        data, here = row.said["data"], admitted.setdefault(row.stream, set())
+        match row.type:
+            case "ReleaseAnnounced":
+                phases[row.stream] = {phase["name"]: phase.get("customer_cap") for phase in data["phases"]}
+                caps[row.stream] = next(iter(phases[row.stream].values()))
+            case "PhaseAdvanced" | "PhaseRolledBack":
+                caps[row.stream] = phases[row.stream][data["to"]]
+            case "CustomerAdmitted":
+                here.add(data["customer"])
+            case _:
+                here.discard(data["customer"])
+        yield row.stream, row.position, len(here), caps[row.stream]
+
+
+def officers_change_their_mind_or_stay_quiet(log: Log, _: Sequence[Told]) -> Faults:
+    """The same position twice in a row is refused, so twice in the log means a command was taken twice."""
+    latest: dict[tuple[str, str], str] = {}
+    for row in log.of_type("AgencySignedOff"):
+        officer = (row.stream, row.said["by"]["person"])
+        if latest.get(officer) == row.said["data"]["position"]:
+            yield f"{officer[1]} takes the position at {row.position} although they hold it already."
+        latest[officer] = row.said["data"]["position"]
+
+
+def questions_take_their_course(log: Log, _: Sequence[Told]) -> Faults:
+    """Asked in order, answered once, accepted once, in this order."""
+    stages = {"InformationRequested": 0, "InformationProvided": 1, "InformationAccepted": 2}
+    questions: dict[str, list[int]] = {}
+    for row in log.of_type(*stages):
+        here, number, stage = questions.setdefault(row.stream, []), row.said["data"]["number"], stages[row.type]
+        if stage == 0:
+            here.append(0)
+        if (stage == 0 and number != len(here)) or (
+            stage > 0 and (number > len(here) or here[number - 1] != stage - 1)
+        ):
+            yield f"{row.type} {number} at position {row.position} is out of turn in {row.stream}."
+        else:
+            here[number - 1] = stage
+
+
+def decided_once(log: Log, _: Sequence[Told]) -> Faults:
+    """I1, with its grant in the same append."""
+    decided: set[str] = set()
+    grants = {row.stream.removeprefix("grant-") for row in log.of_type("GrantIssued")}
+    for row in log.of_type("RequestApproved", "RequestDenied"):
+        if row.stream in decided:
+            yield f"{row.stream} is decided a second time at position {row.position}."
+        decided.add(row.stream)
+        if row.type == "RequestApproved" and row.said["data"]["grant"] not in grants:
+            yield f"{row.stream} is approved at position {row.position}, and its grant was never issued."
+
+
+# What callers were told
+
+
+def every_caller_was_told_something_final(_: Log, told: Sequence[Told]) -> Faults:
+    for each in told:
+        if not 200 <= each.status < 500:
+            yield f"{each} ended in {each.status} after {each.attempts} attempts."
+
+
+def what_was_acknowledged_is_in_the_log(log: Log, told: Sequence[Told]) -> Faults:
+    """At the very positions, with the very leaf and size; applicants are told only of the events they may see."""
+    by_key, sizes = log.by_key(), [size for size, _ in log.heads]
+    for each in told:
+        row = by_key.get(each.command_key)
+        if each.status != 201:
+            continue
+        if row is None:
+            yield f"{each} was acknowledged at position {each.answer['position']} and is not in the log."
+            continue
+        size = sizes[bisect_right(sizes, row.position)] if sizes and row.position < sizes[-1] else len(log.rows)
+        own = [other for other in log.rows[row.position : size] if other.said["command"] == row.said["command"]]
+        written = [{"type": other.type, "position": other.position} for other in own]
+        shown = each.answer["events"]
+        is_applicant = row.said["by"]["role"] == "applicant"
+        if not shown or (shown != written and not (is_applicant and all(event in written for event in shown))):
+            yield f"{each} was acknowledged with {shown}; the log has {written}."
+            continue
+        last = log.rows[each.last]
+        receipt = {"position": last.position, "leaf": _base64(last.leaf), "size": size}
+        if each.answer["receipt"] != receipt or each.answer["position"] != last.position:
+            yield f"{each} has the receipt {each.answer['receipt']}; the log has {receipt}."
+        versions = [other.version for other in own if other.stream == each.answer["stream"]]
+        if not is_applicant and versions and each.answer["version"] != versions[-1]:
+            yield f"{each} was told version {each.answer['version']}; the log has {versions[-1]}."
+
+
+def keys_in_the_log_are_those_acknowledged(log: Log, told: Sequence[Told]) -> Faults:
+    """Each once: nothing was written for a caller who was refused (I18), and nothing that nobody was told of."""
+    acknowledged = {each.command_key for each in told if each.status == 201}
+    refused = {each.command_key: each for each in told if each.status != 201}
+    seen: set[bytes] = set()
+    for row in log.rows:
+        key = row.command_key
+        if key is None:
+            continue
+        if key in seen:
+            yield f"The command at position {row.position} is there twice."
+        elif key in refused:
+            yield f"{refused[key]} was answered {refused[key].status} and is at position {row.position}."
+        elif key not in acknowledged:
+            yield f"Nobody was told of the command at position {row.position}."
+        seen.add(key)
+
+
+class RealTime:
+    """Between which prefixes of the log must a command have been decided, by what others were told and when?"""
+
+    def __init__(self, told: Sequence[Told]) -> None:
+        by_end = sorted((each for each in told if each.status == 201), key=lambda each: each.heard)
+        by_start = sorted(by_end, key=lambda each: each.sent, reverse=True)
+        self._ends = [each.heard for each in by_end]
+        self._lasts = list(accumulate((each.last for each in by_end), max))
+        self._starts = [-each.sent for each in by_start]
+        self._firsts = list(accumulate((each.first for each in by_start), min))
+
+    def after(self, sent: float) -> int:
+        """The highest position that someone knew of before `sent`; -1: none."""
+        known = bisect_left(self._ends, sent)
+        return self._lasts[known - 1] if known else -1
+
+    def before(self, heard: float, size: int) -> int:
+        """The lowest position that was only asked for after `heard`; the log's size: none was."""
+        later = bisect_left(self._starts, -heard)
+        return self._firsts[later - 1] if later else size
+
+
+def order_is_that_of_real_time(log: Log, told: Sequence[Told]) -> Faults:
+    """A command that was sent after another was acknowledged stands behind it."""
+    real_time = RealTime(told)
+    for each in told:
+        if each.status == 201 and each.first <= (earlier := real_time.after(each.sent)):
+            yield f"{each} has position {each.first}, and was sent after {earlier} had been acknowledged."
+
+
+def refusals_were_right_at_some_moment(log: Log, told: Sequence[Told]) -> Faults:
+    """A refusal was decided on a prefix of the log that existed between question and answer."""
+    real_time, held = RealTime(told), list(moments(log))
+    kept = {kind: list(group) for kind, group in groupby(sorted(held), key=lambda moment: moment[0])}
+    releases = {row.stream: row.said["data"]["release"] for row in log.of_type("RequestSubmitted")}
+    for each in told:
+        kind = reason_of(each, releases)
+        if kind is None:
+            continue
+        earliest, end = real_time.after(each.sent) + 1, real_time.before(each.heard, len(log.rows))
+        if not any(start <= end and earliest < upto for _, start, upto in kept.get(kind, ())):
+            yield f"{each} was refused ({each.answer['rule']}), which no prefix from {earliest} to {end} bears out."
+
+
+Moment = tuple[tuple[str, ...], int, int]
+
+
+def moments(log: Log) -> Iterator[Moment]:
+    """(what held, from which size of the log, up to which), for each thing that a refusal may be about."""
+    since: dict[tuple[str, ...], int] = {}
+    for release, position, admitted, cap in occupancy(log):
+        full = ("full", release)
+        if cap is not None and admitted >= cap:
+            since.setdefault(full, position + 1)
+        elif full in since:
+            yield full, since.pop(full), position + 1
+    for row in log.of_type("AgencySignedOff"):
+        officer = ("signed", row.stream, row.said["by"]["person"])
+        for answer in ("approve", "refuse"):
+            holds = (*officer, answer)
+            if answer == row.said["data"]["position"]:
+                since.setdefault(holds, row.position + 1)
+            elif holds in since:
+                yield holds, since.pop(holds), row.position + 1
+    for what, start in since.items():
+        yield what, start, len(log.rows) + 1
+
+
+def reason_of(each: Told, releases: dict[str, str]) -> tuple[str, ...] | None:
+    """What must have held for the refusal to be right, where this checker knows; None for the others."""
+    stream = f"request-{each.path.split('/')[2]}" if each.path.startswith("/requests/") else ""
+    match each.answer.get("type"):
+        case "urn:assent:problem:already-signed":
+            return ("signed", stream, each.person, each.body["position"])
+        case "urn:assent:problem:customer-cap-reached":
+            return ("full", f"release-{releases.get(stream)}")
+        case _:
+            return None
+
+
+CHECKS = (
+    positions_have_no_gap,
+    columns_repeat_the_record,
+    versions_are_consecutive,
+    time_never_goes_back,
+    leaves_are_the_records_hashes,
+    heads_are_the_trees_roots,
+    checkpoints_are_signed_roots,
+    caps_hold,
+    officers_change_their_mind_or_stay_quiet,
+    questions_take_their_course,
+    decided_once,
+    every_caller_was_told_something_final,
+    what_was_acknowledged_is_in_the_log,
+    keys_in_the_log_are_those_acknowledged,
+    order_is_that_of_real_time,
+    refusals_were_right_at_some_moment,
+)
+
+
+# Between one look and the next
+
+
+def rewritten(before: Log, after: Log) -> Faults:
+    """What was in the log stays as it was."""
+    for old, new in zip(before.rows, after.rows, strict=False):
+        if old != new:
+            yield f"Position {old.position} has changed."
+    if len(after.rows) < len(before.rows):
+        yield f"The log had {len(before.rows)} records and has {len(after.rows)}."
+    for size, _ in set(before.checkpoints) - set(after.checkpoints):
+        yield f"The checkpoint of size {size} has changed."
+
+
+def repeated_otherwise(told: Iterable[Told], again: Iterable[Told]) -> Faults:
+    """A repeated Idempotency-Key gives the first answer."""
+    for first, second in zip(told, again, strict=True):
+        if (first.status, first.answer) != (second.status, second.answer):
+            yield f"{first} was told {first.answer} and, when it was repeated, {second.status} {second.answer}."
