@@ -1,0 +1,102 @@
+"""How does a benchmark get a service of its own: a process like any other, on a durable Postgres of its own?"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Timer
+
+import psycopg
+
+from services.http.identity import DevelopmentIssuer
+from services.postgres import EmbeddedPostgres
+from services.settings import PREFIX, Settings
+from tests.benchmarks.report import Unmeasured
+
+START_SECONDS_MAX = 60.0
+STOP_SECONDS_MAX = 20.0
+QUIET_SECONDS_MAX = 120.0
+
+_ADDRESS = re.compile(r"Assent serves (http://\S+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A running service: its address, its process id, and the database it uses."""
+
+    address: str
+    pid: int
+    conninfo: str
+    issuer: DevelopmentIssuer
+
+    def log_size(self) -> int:
+        with psycopg.connect(self.conninfo) as conn:
+            row = conn.execute("SELECT coalesce(max(size), 0) FROM tree_head").fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def wait_until_quiet(self) -> None:
+        """Until the projections and the signer have caught up: what they still do would slow down the next."""
+        deadline = time.monotonic() + QUIET_SECONDS_MAX
+        with psycopg.connect(self.conninfo, autocommit=True) as conn:
+            while conn.execute(_LAGS).fetchall() != [(False,)]:
+                if time.monotonic() > deadline:
+                    raise Unmeasured(f"Projections or signer are behind after {QUIET_SECONDS_MAX:.0f} seconds.")
+                time.sleep(0.02)
+
+
+_LAGS = """
+SELECT (SELECT max(size) FROM tree_head) > least(
+    (SELECT min(position) + 1 FROM projection WHERE role = 'live'), (SELECT max(size) FROM checkpoint))"""
+
+
+@contextmanager
+def serving() -> Iterator[Service]:
+    """A service on a temporary folder, set as a fresh clone is. Raises Unmeasured where it does not start."""
+    with tempfile.TemporaryDirectory(prefix="assent-bench-") as name:
+        settings = replace(Settings(), data=Path(name, "data"))
+        with EmbeddedPostgres(settings.data) as conninfo, _process(settings.data) as (process, address):
+            yield Service(address, process.pid, conninfo, DevelopmentIssuer(settings))
+
+
+@contextmanager
+def _process(data: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith((PREFIX, "DATABASE_URL"))}
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "services.cli", "serve"],
+        env={**inherited, "ASSENT_DATA": str(data), "ASSENT_PORT": "0"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process, _address(process)
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(STOP_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def _address(process: "subprocess.Popen[str]") -> str:
+    """Where it serves, as it says itself once it is ready."""
+    assert process.stdout is not None
+    impatience = Timer(START_SECONDS_MAX, process.kill)
+    impatience.start()
+    try:
+        for line in process.stdout:
+            if found := _ADDRESS.search(line):
+                return found[1]
+    finally:
+        impatience.cancel()
+    raise Unmeasured("The service did not start; its last words are above.")
