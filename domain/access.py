@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from domain.appeals import AppealDecided
 from domain.clocks import NEVER
 from domain.directive import DirectiveEased, DirectiveIssued, DirectiveLifted, Uses
 from domain.facts import Fact
 from domain.grant import (
     BarLifted,
     ConditionBreached,
+    ConditionChanged,
     ConditionSatisfied,
     GrantAmended,
     GrantExpired,
@@ -20,6 +22,8 @@ from domain.grant import (
     GrantSuperseded,
     GrantSurrendered,
     GrantSuspended,
+    RenewalEnded,
+    RenewalRequested,
 )
 from domain.organization import OrganizationRegistered
 from domain.release import PhaseAdvanced, PhaseRolledBack, ReleaseAnnounced, ReleaseWithdrawn
@@ -100,6 +104,7 @@ class GrantAccess:
     suspensions: set[str] = field(default_factory=set)
     ended: str | None = None
     barred: bool = False
+    renewing: bool = False
 
 
 @dataclass(slots=True)
@@ -203,6 +208,16 @@ def change(grant: GrantAccess, fact: Fact) -> None:
             grant.suspensions.discard(fact.by.organization)
         case GrantRevoked(_, _, bar):
             grant.ended, grant.barred = "revoked", bar
+        case ConditionChanged(number, _, _, _, dropped):
+            if dropped:
+                grant.unsatisfied.discard(number)
+                grant.preconditions -= {number}
+        case RenewalRequested(_, timely):
+            grant.renewing = timely
+        case RenewalEnded():
+            grant.renewing = False
+        case AppealDecided(_, outcome):
+            grant.barred = grant.barred and outcome != "reverse"
         case BarLifted():
             grant.barred = False
         case GrantExpired():
@@ -236,7 +251,12 @@ def answers(grants: list[GrantAccess], use: Use, release: ReleaseAccess, now: da
         if grant.ended != "given up":
             reason = of_grant(grant, use, release, now)
             allowed = reason == "granted"
-            yield Answer(allowed, reason, (grant.position, grant.changed), grant.until if allowed else None)
+            yield Answer(
+                allowed,
+                reason,
+                (grant.position, grant.changed),
+                grant.until if allowed and not grant.renewing else None,
+            )
 
 
 def of_grant(grant: GrantAccess, use: Use, release: ReleaseAccess, now: datetime) -> Reason:
@@ -248,7 +268,7 @@ def of_grant(grant: GrantAccess, use: Use, release: ReleaseAccess, now: datetime
         return "grant_suspended"
     if grant.ended == "revoked":
         return "grant_revoked"
-    if grant.ended == "expired" or (grant.until is not None and grant.until <= now):
+    if grant.ended == "expired" or (grant.until is not None and grant.until <= now and not grant.renewing):
         return "grant_expired"
     if tier not in grant.tiers:
         return "tier_not_covered"

@@ -26,11 +26,13 @@ Covers = Callable[[Any, World, str], bool]
 
 @dataclass(frozen=True, slots=True)
 class Office:
-    """A role a person holds in an organization now."""
+    """A role a person holds in an organization now; by delegation (`via`), only for the commands in `powers`."""
 
     organization: str
     kind: str
     role: Role
+    via: tuple[str, ...] = ()
+    powers: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +157,8 @@ COMMANDS: dict[type, tuple[May, ...]] = {
     organization.AddAffiliate: (ADMINISTRATOR,),
     organization.Appoint: (ADMINISTRATOR, May(("head",), named_organization_if_agency)),
     organization.EndAppointment: (ADMINISTRATOR, May(("head",), named_organization_if_agency)),
+    organization.Delegate: (May(("head",), named_organization_if_agency),),
+    organization.EndDelegation: (May(("head",), named_organization_if_agency),),
     policy.PublishPolicy: (ADMINISTRATOR,),
     calendar.AmendCalendar: (ADMINISTRATOR,),
     release.AnnounceRelease: (May(("release_manager",), named_provider),),
@@ -183,9 +187,14 @@ COMMANDS: dict[type, tuple[May, ...]] = {
     request.Escalate: (May(("head",), agencies_of_request), REGISTRAR),
     request.ResolveDispute: (DECIDER,),
     request.Decide: (DECIDER,),
+    request.FileAppeal: (APPLICANT,),
+    request.DecideAppeal: (DECIDER,),
+    request.RequestRenewal: (GRANTEE,),
     grant.SatisfyCondition: (CONDITIONS_OFFICERS,),
     grant.RecordBreach: (CONDITIONS_OFFICERS,),
     grant.ReportCompliance: (GRANTEE,),
+    grant.ProposeConditionChange: (GRANTEE, GRANTS_OFFICERS, GRANTS_RELEASE_MANAGER),
+    grant.ConcurConditionChange: (CONDITIONS_OFFICERS,),
     grant.AmendGrant: (GRANTS_SENIORS, GRANTS_RELEASE_MANAGER),
     grant.SuspendGrant: (GRANTS_OFFICERS, GRANTS_RELEASE_MANAGER),
     grant.ReinstateGrant: (GRANTS_OFFICERS, GRANTS_RELEASE_MANAGER),
@@ -194,6 +203,8 @@ COMMANDS: dict[type, tuple[May, ...]] = {
     grant.RevokeGrant: (GRANTS_SENIORS, GRANTS_RELEASE_MANAGER),
     grant.LiftBar: (GRANTS_SENIORS, GRANTS_RELEASE_MANAGER),
     grant.SurrenderGrant: (GRANTEE,),
+    grant.FileAppeal: (GRANTEE,),
+    grant.DecideAppeal: (DECIDER,),
     directive.IssueDirective: (May(("head",), agencies_that_may_direct),),
     directive.EaseDirective: (ISSUING_HEAD,),
     directive.ProposeLifting: (ISSUING_HEAD,),
@@ -224,9 +235,17 @@ class Reading(Enum):
 
 
 def offices(world: World, person: str, now: datetime) -> tuple[Office, ...]:
-    """The roles a person holds now, in all organizations."""
-    found = (organization.find(world, id) for id in world.organizations_of(person))
-    return tuple(Office(here.id, here.kind, role) for here in found if here for role in here.roles(person, now))
+    """The roles a person holds now, in all organizations: their own first, then those whose powers were delegated."""
+    found = [here for id in world.organizations_of(person) if (here := organization.find(world, id))]
+    own = [Office(here.id, here.kind, role) for here in found for role in here.roles(person, now)]
+    delegated = [
+        Office(here.id, here.kind, role, (d.delegator,), d.powers)
+        for here in found
+        for d in here.delegations
+        if d.to == person and d.in_force(now)
+        for role in here.roles(d.delegator, now)
+    ]
+    return (*own, *delegated)
 
 
 def acting(command: Any, world: World, person: str, acting_as: tuple[str, str] | None, now: datetime) -> By:
@@ -243,14 +262,25 @@ def acting(command: Any, world: World, person: str, acting_as: tuple[str, str] |
     if len({office.organization for office in able}) > 1:
         names = sorted({f"{office.organization}/{office.role}" for office in able})
         raise AmbiguousAuthority("Several of your appointments would do.", *(f"Acting-As: {name}" for name in names))
-    return By(person, able[0].organization, able[0].role)
+    return By(person, able[0].organization, able[0].role, able[0].via)
 
 
 def _able(command: Any, world: World, held: tuple[Office, ...]) -> Iterator[Office]:
-    """The offices that would do, in the order of the rule's roles."""
+    """The offices that would do, in the order of the rule's roles. I6: a delegation counts within its powers.
+
+    I5: nor does one from a recused person.
+    """
+    here = request.find(world, command.request) if held and hasattr(command, "request") else None
+    recused = here.recused if here else frozenset()
     for rule in COMMANDS[type(command)]:
         for role in rule.roles:
-            yield from (o for o in held if o.role == role and rule.where(command, world, o.organization))
+            for office in held:
+                if office.role != role or not rule.where(command, world, office.organization):
+                    continue
+                if office.powers is None or (
+                    type(command).__name__ in office.powers and recused.isdisjoint(office.via)
+                ):
+                    yield office
 
 
 # Who sees

@@ -67,6 +67,14 @@ class AlreadyAppointed(Refused):
     rule, title = "appointment", "The person holds that role already"
 
 
+class NotDelegable(Refused):
+    rule, title = "I6", "The power cannot be delegated"
+
+
+class NotDelegated(Refused):
+    rule, title = "I6", "There is no such delegation"
+
+
 class OrganizationClosed(Refused):
     rule, title = "organization_open", "The organization is closed"
 
@@ -146,6 +154,22 @@ class NotEscalated(Refused):
 
 class NotWaitingForDecision(Refused):
     rule, title = "decider", "The request waits for no decision"
+
+
+class AppealIsOpen(Refused):
+    rule, title = "I1", "An appeal is open already"
+
+
+class AppealIsDecided(Refused):
+    rule, title = "I1", "The appeal is decided"
+
+
+class NothingToAppeal(Refused):
+    rule, title = "appeal", "There is no decision to appeal against"
+
+
+class TooLateToAppeal(Refused):
+    rule, title = "appeal_in_time", "The time to appeal is over"
 
 
 # Releases
@@ -240,6 +264,14 @@ class NoticeOrFinding(Refused):
 
 class NotBarred(Refused):
     rule, title = "bar", "The customer is not barred"
+
+
+class ChangeIsSettled(Refused):
+    rule, title = "I7", "The proposed change is settled"
+
+
+class RenewalIsOpen(Refused):
+    rule, title = "one_renewal", "A renewal is under review already"
 
 
 # Directives

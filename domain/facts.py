@@ -12,12 +12,17 @@ Event = Any
 
 @dataclass(frozen=True, slots=True)
 class By:
-    """Who acted, holding which role in which organization; `via` is the chain of delegators or the importer."""
+    """Who acted, holding which role in which organization; `via` is the chain of delegators, then the importer."""
 
     person: str
     organization: str
     role: str
     via: tuple[str, ...] = ()
+
+    @property
+    def people(self) -> frozenset[str]:
+        """The person and those whose powers they use: what one may not do, they may not do for another (I4)."""
+        return frozenset((self.person, *self.via))
 
 
 SYSTEM = By("system", "assent", "system")

@@ -1,13 +1,15 @@
 """Grant: what may a customer use, under which conditions, until when, and what ends it?"""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import ClassVar, Literal, assert_never
 
-from domain import release
+from domain import appeals, calendar, clocks, policy, release
+from domain.appeals import Appeal
 from domain.errors import (
     AlreadySuspended,
+    ChangeIsSettled,
     ConditionNotOpen,
     GrantHasEnded,
     Malformed,
@@ -16,10 +18,13 @@ from domain.errors import (
     NotBarred,
     NotDue,
     NotFound,
+    NothingToAppeal,
     NoticeAlreadyIssued,
     NoticeOrFinding,
     NotNarrower,
     NotSuspended,
+    RenewalIsOpen,
+    SeparationOfDuties,
     SuspendedByAnother,
     TwoPeople,
 )
@@ -33,11 +38,13 @@ from domain.fields import (
     OptionalSealedText,
     OptionalText,
     SealedText,
+    SomeDays,
     Text,
 )
 from domain.world import World
 
 KIND = "grant"
+Ids = Callable[[], str]
 Ended = Literal["revoked", "surrendered", "expired", "superseded"]
 State = Literal["pending_conditions", "active", "suspended", "revoked", "surrendered", "expired", "superseded"]
 
@@ -103,6 +110,45 @@ class ConditionBreached:
 
     number: Applicant[int]
     finding: Applicant[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ConditionChangeProposed:
+    """Somebody asks that a condition be worded otherwise, or dropped; its agency has to concur. None: as it is."""
+
+    condition: Applicant[int]
+    number: Applicant[int]
+    text: Applicant[str | None]
+    due_days: Applicant[int | None]
+    drop: Applicant[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
+class ConditionChanged:
+    """The agency that set the condition concurred in a proposed change."""
+
+    condition: Applicant[int]
+    number: Applicant[int]
+    text: Applicant[str]
+    due: Applicant[datetime | None]
+    dropped: Applicant[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
+class RenewalRequested:
+    """A request for renewal was handed in; a timely one keeps the grant in force until it is decided."""
+
+    request: Applicant[str]
+    timely: Applicant[bool]
+
+
+@dataclass(frozen=True, slots=True)
+class RenewalEnded:
+    """The renewal came to nothing: the grant's own time counts again."""
+
+    WHO: ClassVar = Label.INTERAGENCY
+
+    request: Applicant[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +253,20 @@ class Condition:
     text: str
     kind: str
     due: datetime | None
-    state: Literal["open", "satisfied", "breached"] = "open"
+    state: Literal["open", "satisfied", "breached", "dropped"] = "open"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A proposed change of a condition; numbered from 1 within its condition."""
+
+    condition: int
+    number: int
+    text: str | None
+    due_days: int | None
+    drop: bool
+    proposer: str
+    settled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +294,11 @@ class Grant:
     superseded_by: str | None = None
     barred: bool = False
     bar_lifting_proposed_by: str | None = None
+    revoked_by: str | None = None
+    changes: tuple[Change, ...] = ()
+    renewal: str | None = None
+    renewal_timely: bool = False
+    appeals: tuple[Appeal, ...] = ()
 
     @property
     def state(self) -> State:
@@ -242,9 +306,14 @@ class Grant:
             return self.ended
         if self.suspensions:
             return "suspended"
-        if any(c.kind == "precondition" and c.state != "satisfied" for c in self.conditions):
+        if any(c.kind == "precondition" and c.state in ("open", "breached") for c in self.conditions):
             return "pending_conditions"
         return "active"
+
+    @property
+    def kept_by_renewal(self) -> bool:
+        """I14: whether a timely request for renewal is under review."""
+        return self.renewal is not None and self.renewal_timely
 
     def condition(self, number: int) -> Condition:
         found = next((c for c in self.conditions if c.number == number), None)
@@ -285,6 +354,44 @@ class ReportCompliance:
     grant: Identifier
     text: SealedText
     condition: Count | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProposeConditionChange:
+    """Ask that a condition be worded otherwise, or dropped."""
+
+    grant: Identifier
+    number: Count
+    text: Text | None = None
+    due_days: SomeDays | None = None
+    drop: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ConcurConditionChange:
+    """Concur, for the agency that set the condition, in a proposed change."""
+
+    grant: Identifier
+    number: Count
+    change: Count
+
+
+@dataclass(frozen=True, slots=True)
+class FileAppeal:
+    """Ask somebody uninvolved to look at a revocation again."""
+
+    grant: Identifier
+    grounds: SealedText
+
+
+@dataclass(frozen=True, slots=True)
+class DecideAppeal:
+    """Uphold a revocation, reverse it by a new grant, or send it back to the agencies."""
+
+    grant: Identifier
+    number: Count
+    outcome: appeals.Outcome
+    reason: Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,6 +477,10 @@ Command = (
     SatisfyCondition
     | RecordBreach
     | ReportCompliance
+    | ProposeConditionChange
+    | ConcurConditionChange
+    | FileAppeal
+    | DecideAppeal
     | AmendGrant
     | SuspendGrant
     | ReinstateGrant
@@ -382,13 +493,48 @@ Command = (
 )
 
 
-def decide(command: Command, world: World, by: By, now: datetime) -> Iterator[tuple[str, Event]]:
+Using = (
+    SatisfyCondition
+    | RecordBreach
+    | ReportCompliance
+    | ProposeConditionChange
+    | ConcurConditionChange
+    | AmendGrant
+    | SuspendGrant
+    | ReinstateGrant
+    | NotifyIntentToRevoke
+    | WithdrawNotice
+    | RevokeGrant
+    | SurrenderGrant
+    | ExpireGrant
+)
+"""The commands that need a grant which has not ended."""
+
+Written = Iterator[tuple[str, Event]]
+
+
+def decide(command: Command, world: World, by: By, now: datetime, ids: Ids) -> Written:
     here, id = _existing(world, command.grant), stream(command.grant)
-    if isinstance(command, LiftBar):
-        yield id, lift_bar(command, here, by)
-        return
+    match command:
+        case LiftBar():
+            yield id, lift_bar(command, here, by)
+        case FileAppeal(_, grounds):
+            yield id, file_appeal(revoked(here), grounds, world, now)
+        case DecideAppeal():
+            yield from decide_appeal(command, revoked(here), world, by, now, ids)
+        case _:
+            yield from use(command, live(here), world, by, now)
+
+
+def live(here: Grant) -> Grant:
     if here.ended:
         raise GrantHasEnded(f"The grant is {here.ended}, and that is final (I12).", "a grant that has not ended")
+    return here
+
+
+def use(command: Using, here: Grant, world: World, by: By, now: datetime) -> Written:
+    """What may be done with a grant while it lives."""
+    id = stream(here.id)
     match command:
         case SatisfyCondition(_, number, evidence):
             _open_condition(here, number)
@@ -401,6 +547,10 @@ def decide(command: Command, world: World, by: By, now: datetime) -> Iterator[tu
             if condition is not None and condition not in [c.number for c in here.conditions]:
                 raise NamesUnknown(f"The grant has no condition {condition}.", f"condition {condition}")
             yield id, ComplianceReported(condition, text)
+        case ProposeConditionChange():
+            yield id, propose_change(command, here)
+        case ConcurConditionChange(_, number, change):
+            yield id, concur(here, number, change, world, by, now)
         case AmendGrant():
             yield id, narrow(command, here)
         case SuspendGrant(_, reason, finding, review_by):
@@ -424,20 +574,62 @@ def decide(command: Command, world: World, by: By, now: datetime) -> Iterator[tu
         case SurrenderGrant(_, reason):
             yield from end(here, world, GrantSurrendered(reason))
         case ExpireGrant():
-            if here.until is None or now < here.until:
-                raise NotDue("The grant's time is not over.", "the end of its time")
-            yield from end(here, world, GrantExpired(here.until))
+            yield from end(here, world, expire(here, now))
         case _:
             assert_never(command)
 
 
-def end(here: Grant, world: World, ending: Event) -> Iterator[tuple[str, Event]]:
+def expire(here: Grant, now: datetime) -> GrantExpired:
+    """I14: a timely request for renewal keeps the grant in force until it is decided."""
+    if here.until is None or now < here.until or here.kept_by_renewal:
+        raise NotDue("The grant's time is not over.", "the end of its time")
+    return GrantExpired(here.until)
+
+
+def end(here: Grant, world: World, ending: Event) -> Written:
     """I13: the customer leaves the release only with the last live grant."""
     yield stream(here.id), ending
     admitted = release.must_exist(world, here.release).admitted.get(here.customer, ())
     others = (find(world, id) for id in admitted)
     if not any(other.ended is None for other in others if other):
         yield release.stream(here.release), release.CustomerLeft(here.customer)
+
+
+def request_renewal(here: Grant, request: str, due: datetime | None, now: datetime) -> RenewalRequested:
+    """One renewal at a time; timely at or before `due` (None: at any time)."""
+    if here.renewal is not None:
+        raise RenewalIsOpen(f"Request {here.renewal} renews this grant already.", "its decision")
+    return RenewalRequested(request, due is None or now <= due)
+
+
+def propose_change(command: ProposeConditionChange, here: Grant) -> ConditionChangeProposed:
+    condition = here.condition(command.number)
+    if condition.state == "dropped":
+        raise ConditionNotOpen(f"Condition {command.number} was dropped.", "a condition in force")
+    if command.text is None and command.due_days is None and not command.drop:
+        raise Malformed("Nothing would change.", "text, due_days or drop")
+    if command.drop and (command.text is not None or command.due_days is not None):
+        raise Malformed("A condition is dropped or worded otherwise, not both.", "drop, or text and due_days")
+    number = sum(change.condition == command.number for change in here.changes) + 1
+    return ConditionChangeProposed(command.number, number, command.text, command.due_days, command.drop)
+
+
+def concur(here: Grant, number: int, change: int, world: World, by: By, now: datetime) -> ConditionChanged:
+    """I7: a condition changes only with the recorded concurrence of the agency that set it."""
+    condition = here.condition(number)
+    proposed = next((c for c in here.changes if (c.condition, c.number) == (number, change)), None)
+    if proposed is None:
+        raise NotFound
+    if proposed.settled or condition.state == "dropped":
+        raise ChangeIsSettled("The change is settled already.", "a proposed change")
+    if proposed.proposer in by.people:
+        raise SeparationOfDuties(f"{by.person} proposed it; another officer concurs (I4).", "another officer")
+    due = condition.due
+    if proposed.due_days is not None:
+        due = clocks.due(
+            now, proposed.due_days, "calendar", calendar.closures(world, policy.calendar_of(here.policy, world))
+        )
+    return ConditionChanged(number, change, proposed.text or condition.text, due, proposed.drop)
 
 
 def narrow(command: AmendGrant, here: Grant) -> GrantAmended:
@@ -503,6 +695,52 @@ def lift_bar(command: LiftBar, here: Grant, by: By) -> BarLiftingProposed | BarL
     return BarLifted(command.reason)
 
 
+def revoked(here: Grant) -> Grant:
+    if here.ended != "revoked":
+        raise NothingToAppeal(f"The grant is {here.state}; an appeal is made against a revocation.", "a revocation")
+    return here
+
+
+def file_appeal(here: Grant, grounds: str, world: World, now: datetime) -> appeals.AppealFiled:
+    assert here.ended_at is not None, "a revoked grant has ended"
+    due = policy.appeal_due(here.policy, here.policy_version, here.ended_at, world)
+    return appeals.file(here.appeals, grounds, due, now)
+
+
+def decide_appeal(command: DecideAppeal, here: Grant, world: World, by: By, now: datetime, ids: Ids) -> Written:
+    """A reversal issues a new grant that names the old one; what was revoked stays revoked (I12)."""
+    involved = (here.revoked_by,) if here.revoked_by else ()
+    appeals.decidable(here.appeals, command.number, by, involved)
+    yield stream(here.id), appeals.AppealDecided(command.number, command.outcome, command.reason)
+    if command.outcome == "reverse":
+        id = ids()
+        offered = release.must_be_offered(world, here.release)
+        yield stream(id), issued_again(here)
+        yield release.stream(here.release), release.admit(offered, here.customer, id)
+
+
+def issued_again(here: Grant) -> GrantIssued:
+    """The authorization as it was before the revocation, with the conditions that were in force."""
+    return GrantIssued(
+        here.request,
+        here.customer,
+        here.release,
+        here.provider,
+        here.policy,
+        here.policy_version,
+        here.agencies,
+        here.tiers,
+        here.user_classes,
+        here.affiliates,
+        tuple(
+            ConditionSet(number, c.agency, c.text, c.kind, c.due)
+            for number, c in enumerate((c for c in here.conditions if c.state != "dropped"), 1)
+        ),
+        here.until,
+        here.id,
+    )
+
+
 def _open_condition(here: Grant, number: int) -> None:
     if here.condition(number).state == "satisfied":
         raise ConditionNotOpen(f"Condition {number} is satisfied already.", "an open condition")
@@ -517,7 +755,9 @@ def _existing(world: World, grant: str) -> Grant:
 
 def timer(state: Grant, now: datetime) -> tuple[datetime, ExpireGrant] | None:
     """The end of the grant's time, if it has come by now and nothing ended it before."""
-    return None if state.ended or state.until is None or state.until > now else (state.until, ExpireGrant(state.id))
+    if state.ended or state.until is None or state.until > now or state.kept_by_renewal:
+        return None
+    return state.until, ExpireGrant(state.id)
 
 
 def evolve(state: Grant | None, fact: Fact) -> Grant | None:
@@ -550,7 +790,22 @@ def evolve(state: Grant | None, fact: Fact) -> Grant | None:
         case RevocationNoticeWithdrawn():
             return replace(state, notice_respond_by=None, reinstatements_proposed={})
         case GrantRevoked(_, _, bar):
-            return replace(state, ended="revoked", ended_at=fact.occurred, barred=bar)
+            by = fact.by.person or None
+            return replace(state, ended="revoked", ended_at=fact.occurred, barred=bar, revoked_by=by)
+        case ConditionChangeProposed(condition, number, text, due_days, drop):
+            change = Change(condition, number, text, due_days, drop, fact.by.person)
+            return replace(state, changes=(*state.changes, change))
+        case ConditionChanged():
+            return _changed(state, fact.event)
+        case RenewalRequested(request, timely):
+            return replace(state, renewal=request, renewal_timely=timely)
+        case RenewalEnded():
+            return replace(state, renewal=None, renewal_timely=False)
+        case appeals.AppealFiled():
+            return replace(state, appeals=appeals.evolve(state.appeals, fact))
+        case appeals.AppealDecided(_, outcome):
+            barred = state.barred and outcome != "reverse"
+            return replace(state, appeals=appeals.evolve(state.appeals, fact), barred=barred)
         case BarLiftingProposed():
             return replace(state, bar_lifting_proposed_by=fact.by.person)
         case BarLifted():
@@ -582,6 +837,19 @@ def issued(fact: Fact, e: GrantIssued) -> Grant:
         fact.occurred,
         e.until,
         e.supersedes,
+    )
+
+
+def _changed(state: Grant, e: ConditionChanged) -> Grant:
+    def reworded(c: Condition) -> Condition:
+        return replace(c, text=e.text, due=e.due, state="dropped" if e.dropped else c.state)
+
+    return replace(
+        state,
+        conditions=tuple(reworded(c) if c.number == e.condition else c for c in state.conditions),
+        changes=tuple(
+            replace(c, settled=True) if (c.condition, c.number) == (e.condition, e.number) else c for c in state.changes
+        ),
     )
 
 

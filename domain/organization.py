@@ -3,11 +3,21 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Literal, assert_never
+from typing import Annotated, Literal, assert_never
 
-from domain.errors import AlreadyAppointed, AlreadyExists, Malformed, NamesUnknown, NotAppointed, OrganizationClosed
+from domain.errors import (
+    AlreadyAppointed,
+    AlreadyExists,
+    Malformed,
+    NamesUnknown,
+    NotAppointed,
+    NotDelegable,
+    NotDelegated,
+    NotFound,
+    OrganizationClosed,
+)
 from domain.facts import By, Event, Fact
-from domain.fields import Country, Person, Public, Slug, Text
+from domain.fields import Bounds, Count, Country, Name, Person, Public, Slug, Text
 from domain.world import World
 
 KIND = "organization"
@@ -30,6 +40,35 @@ Role = Literal[
 
 SENIORS: tuple[Role, ...] = ("countersigner", "head")
 """The roles whose countersignature confirms what an officer of an agency signed."""
+
+DELEGABLE = frozenset(
+    (
+        "SignOffPhase",
+        "CountersignPhase",
+        "HoldRollout",
+        "ResumeRollout",
+        "OpenIncident",
+        "CloseIncident",
+        "SignOff",
+        "Countersign",
+        "ExtendReview",
+        "RequestInformation",
+        "AcceptInformation",
+        "Recuse",
+        "Escalate",
+        "SatisfyCondition",
+        "RecordBreach",
+        "ProposeConditionChange",
+        "ConcurConditionChange",
+        "AmendGrant",
+        "SuspendGrant",
+        "ReinstateGrant",
+        "NotifyIntentToRevoke",
+        "WithdrawNotice",
+        "RevokeGrant",
+    )
+)
+"""What an officer may let another do: an agency's daily work, never directives, appointments or a delegation."""
 
 ROLES: dict[OrganizationKind, tuple[Role, ...]] = {
     "agency": ("reviewer", "countersigner", "head"),
@@ -93,7 +132,41 @@ class AppointmentEnded:
     role: Role
 
 
+@dataclass(frozen=True, slots=True)
+class PowersDelegated:
+    """An officer lets another person use some of their powers, from a date until a date (until excluded)."""
+
+    number: int
+    delegator: str
+    to: str
+    powers: tuple[str, ...]
+    starts: datetime
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DelegationEnded:
+    """The delegation is over before its time."""
+
+    number: int
+
+
 # State
+
+
+@dataclass(frozen=True, slots=True)
+class Delegation:
+    """Powers are names of commands. In force from `starts` until `until` (excluded; None: open-ended)."""
+
+    number: int
+    delegator: str
+    to: str
+    powers: tuple[str, ...]
+    starts: datetime
+    until: datetime | None = None
+
+    def in_force(self, now: datetime) -> bool:
+        return self.starts <= now and (self.until is None or now < self.until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +203,7 @@ class Organization:
     closed: bool = False
     affiliates: tuple[Affiliate, ...] = ()
     appointments: dict[str, tuple[Appointment, ...]] = field(default_factory=dict)
+    delegations: tuple[Delegation, ...] = ()
 
     def roles(self, person: str, now: datetime) -> tuple[Role, ...]:
         """The roles that person holds here at that time."""
@@ -215,7 +289,26 @@ class EndAppointment:
     role: Role
 
 
-Command = RegisterOrganization | ChangeOrganization | AddAffiliate | Appoint | EndAppointment
+@dataclass(frozen=True, slots=True)
+class Delegate:
+    """Let another person use some of one's powers; each is named by its command, such as SignOff."""
+
+    organization: Slug
+    to: Person
+    powers: Annotated[tuple[Name, ...], Bounds(1, 100)]
+    from_: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EndDelegation:
+    """End a delegation before its time."""
+
+    organization: Slug
+    number: Count
+
+
+Command = RegisterOrganization | ChangeOrganization | AddAffiliate | Appoint | EndAppointment | Delegate | EndDelegation
 
 
 def decide(command: Command, world: World, by: By, now: datetime) -> Iterator[tuple[str, Event]]:
@@ -235,6 +328,10 @@ def decide(command: Command, world: World, by: By, now: datetime) -> Iterator[tu
             if role not in _existing(world, id).roles(person, now):
                 raise NotAppointed(f"{person} is not {role} of {id}.", f"an appointment of {person} as {role}")
             yield stream(id), AppointmentEnded(person, role)
+        case Delegate(id):
+            yield stream(id), delegate(command, _existing(world, id), by, now)
+        case EndDelegation(id, number):
+            yield stream(id), end_delegation(_existing(world, id), number, now)
         case _:
             assert_never(command)
 
@@ -278,6 +375,31 @@ def appoint(command: Appoint, here: Organization, now: datetime) -> PersonAppoin
     return PersonAppointed(command.person, command.role, starts, command.until)
 
 
+def delegate(command: Delegate, here: Organization, by: By, now: datetime) -> PowersDelegated:
+    """I6: a delegation is not wider than the delegator's power, which is checked again whenever it is used."""
+    fixed = sorted(set(command.powers) - DELEGABLE)
+    if fixed:
+        raise NotDelegable(
+            f"{fixed[0]} is no power that can be delegated.", f"powers of: {', '.join(sorted(DELEGABLE))}"
+        )
+    if command.to in by.people:
+        raise NotDelegable("Nobody delegates to themselves.", "another person")
+    starts = command.from_ or now
+    if command.until is not None and command.until <= starts:
+        raise Malformed("A delegation ends after it begins.", "an `until` after `from`")
+    number = len(here.delegations) + 1
+    return PowersDelegated(number, by.person, command.to, command.powers, starts, command.until)
+
+
+def end_delegation(here: Organization, number: int, now: datetime) -> DelegationEnded:
+    found = next((d for d in here.delegations if d.number == number), None)
+    if found is None:
+        raise NotFound
+    if found.until is not None and found.until <= now:
+        raise NotDelegated(f"Delegation {number} is over already.", "a delegation in force")
+    return DelegationEnded(number)
+
+
 def _existing(world: World, id: str) -> Organization:
     found = find(world, id)
     if found is None:
@@ -305,6 +427,12 @@ def evolve(state: Organization | None, fact: Fact) -> Organization | None:
         case PersonAppointed(person, role, starts, until):
             held = (*state.appointments.get(person, ()), Appointment(role, starts, until))
             return replace(state, appointments={**state.appointments, person: held})
+        case PowersDelegated(number, delegator, to, powers, starts, until):
+            delegation = Delegation(number, delegator, to, powers, starts, until)
+            return replace(state, delegations=(*state.delegations, delegation))
+        case DelegationEnded(number):
+            ended = tuple(replace(d, until=fact.occurred) if d.number == number else d for d in state.delegations)
+            return replace(state, delegations=ended)
         case AppointmentEnded(person, role):
             kept = tuple(
                 replace(a, until=fact.occurred) if a.role == role and a.in_force(fact.occurred) else a

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, assert_never
 
-from domain import organization
+from domain import calendar, clocks, organization
 from domain.calendar import FEDERAL
 from domain.errors import NamesUnknown
 from domain.facts import By, Fact
@@ -126,6 +126,21 @@ def decide(command: Command, world: World, by: By, now: datetime) -> Iterator[tu
             )
         case _:
             assert_never(command)
+
+
+def calendar_of(id: str, world: World) -> str:
+    """The calendar by which the latest version of a policy counts."""
+    found = find(world, id)
+    return found.versions[-1].clocks.calendar if found else FEDERAL
+
+
+def appeal_due(id: str, number: int, decided: datetime, world: World) -> datetime | None:
+    """Until when an appeal may be filed under that version; None: at any time."""
+    found = find(world, id)
+    if found is None or (counting := found.versions[number - 1].clocks).appeal_days is None:
+        return None
+    closed = calendar.closures(world, counting.calendar)
+    return clocks.due(decided, counting.appeal_days, counting.days, closed)
 
 
 def must_exist(world: World, policy: str) -> Policy:

@@ -5,14 +5,16 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal, assert_never
 
-from domain import calendar, clocks, grant, organization, release
+from domain import appeals, calendar, clocks, grant, organization, release
 from domain import policy as policies
+from domain.appeals import Appeal
 from domain.errors import (
     AlreadyAnswered,
     AlreadyEscalated,
     AlreadyExtended,
     AlreadyRecused,
     AlreadySigned,
+    GrantHasEnded,
     Malformed,
     NamesUnknown,
     NoPolicyInForce,
@@ -21,6 +23,7 @@ from domain.errors import (
     NotDue,
     NotEscalated,
     NotFound,
+    NothingToAppeal,
     NothingToCountersign,
     NotInReview,
     NotRegistrable,
@@ -377,11 +380,16 @@ class AccessRequest:
     recused: frozenset[str] = frozenset()
     outcome: Outcome | None = None
     decided: datetime | None = None
+    decided_by: str | None = None
     reason: str = ""
     grant: str | None = None
+    cycle: int = 1
+    appeals: tuple[Appeal, ...] = ()
 
     @property
     def state(self) -> State:
+        if self.appeals and self.appeals[-1].outcome is None:
+            return "awaiting_decision"
         if self.outcome:
             return self.outcome
         if self.terms is None:
@@ -562,6 +570,33 @@ class Decide:
 
 
 @dataclass(frozen=True, slots=True)
+class FileAppeal:
+    """Ask somebody uninvolved to look at a denial again; a new cycle opens."""
+
+    request: Identifier
+    grounds: SealedText
+
+
+@dataclass(frozen=True, slots=True)
+class DecideAppeal:
+    """Uphold a denial, reverse it, or send it back for a new review."""
+
+    request: Identifier
+    number: Count
+    outcome: appeals.Outcome
+    reason: Text
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRenewal:
+    """Ask for a grant's renewal: a request like the one before opens, and its approval supersedes the grant."""
+
+    ACTS_ON: ClassVar = grant.KIND
+
+    grant: Identifier
+
+
+@dataclass(frozen=True, slots=True)
 class MissDeadline:
     """Timer: an agency's due date, or (no agency) the intake's, has passed."""
 
@@ -594,21 +629,58 @@ Command = (
     | Escalate
     | ResolveDispute
     | Decide
+    | FileAppeal
+    | DecideAppeal
+    | RequestRenewal
     | MissDeadline
     | LapseInformation
 )
+Reviewing = (
+    SubmitRequest
+    | RegisterRequest
+    | ReturnWithoutAction
+    | AmendRequest
+    | WithdrawRequest
+    | SignOff
+    | Countersign
+    | ExtendReview
+    | RequestInformation
+    | ProvideInformation
+    | AcceptInformation
+    | Recuse
+    | Escalate
+    | ResolveDispute
+    | Decide
+    | MissDeadline
+    | LapseInformation
+)
+"""The commands of one review cycle."""
+
 Written = Iterator[tuple[str, Event]]
 
 
 def decide(command: Command, world: World, by: By, now: datetime, ids: Ids) -> Written:
-    if isinstance(command, DraftRequest):
-        drafted = draft(command, world, now)
-        yield stream(ids()), drafted if command.draft else submit(drafted, world, now)
-        return
-    here, id = undecided(world, command.request), stream(command.request)
+    match command:
+        case DraftRequest(draft=True):
+            yield stream(ids()), draft(command, world, now)
+        case DraftRequest():
+            yield from submit(ids(), draft(command, world, now), world, now)
+        case RequestRenewal():
+            yield from submit(ids(), draft(renewal_of(command.grant, world), world, now), world, now)
+        case FileAppeal(_, grounds):
+            yield stream(command.request), file_appeal(denied(world, command.request), grounds, world, now)
+        case DecideAppeal():
+            yield from decide_appeal(command, denied(world, command.request), world, by, now, ids)
+        case _:
+            yield from review(command, undecided(world, command.request), world, by, now, ids)
+
+
+def review(command: Reviewing, here: AccessRequest, world: World, by: By, now: datetime, ids: Ids) -> Written:
+    """What may be done to a request in its cycle, from a draft to the decision."""
+    id = stream(here.id)
     match command:
         case SubmitRequest():
-            yield id, submit(as_drafted(here), world, now)
+            yield from submit(here.id, as_drafted(here), world, now)
         case RegisterRequest():
             yield id, register(here, world, now)
         case ReturnWithoutAction(_, deficiencies):
@@ -650,6 +722,7 @@ def decide(command: Command, world: World, by: By, now: datetime, ids: Ids) -> W
             assert_never(command)
     if isinstance(command, SignOff | Countersign | AcceptInformation | MissDeadline):
         yield from settle(command.request, world, by, now, ids)
+    yield from end_renewal(here.id, world, now)
 
 
 # What must be so before a command
@@ -711,10 +784,14 @@ def draft(command: DraftRequest, world: World, now: datetime) -> RequestDrafted:
     return drafted
 
 
-def renewable(id: str, customer: str, of_release: str, world: World) -> None:
+def renewable(id: str, customer: str, of_release: str, world: World) -> grant.Grant:
+    """The live grant of that customer and release that a request renews."""
     old = grant.find(world, id)
     if old is None or old.customer != customer or old.release != of_release:
         raise NamesUnknown(f"{customer} has no grant {id!r} for {of_release}.", "a grant of this customer and release")
+    if old.ended:
+        raise GrantHasEnded(f"The grant is {old.ended}, and that is final (I12).", "a grant that has not ended")
+    return old
 
 
 def known_tier(tier: str, offered: release.Release) -> None:
@@ -744,7 +821,7 @@ def as_drafted(here: AccessRequest) -> RequestDrafted:
     )
 
 
-def submit(drafted: RequestDrafted, world: World, now: datetime) -> RequestSubmitted:
+def submit(id: str, drafted: RequestDrafted, world: World, now: datetime) -> Written:
     """A request is pinned to the version of the policy in force when it is handed in."""
     rule = policies.must_exist(world, release.must_be_offered(world, drafted.release).policy)
     version = rule.in_force(now)
@@ -760,10 +837,41 @@ def submit(drafted: RequestDrafted, world: World, now: datetime) -> RequestSubmi
         version.grant.days,
     )
     days = version.clocks.intake_days
-    return RequestSubmitted(
+    submitted = RequestSubmitted(
         **{f.name: getattr(drafted, f.name) for f in fields(drafted)},
         terms=terms,
         intake_due=None if days is None else counted(now, days, version.clocks.days, terms, world),
+    )
+    if drafted.renews is None:
+        yield stream(id), submitted
+        return
+    old = renewable(drafted.renews, drafted.customer, drafted.release, world)
+    yield stream(id), submitted
+    yield grant.stream(old.id), grant.request_renewal(old, id, renewal_due(old, world), now)
+
+
+def renewal_due(old: grant.Grant, world: World) -> datetime | None:
+    """I14: until when a renewal is timely; None: at any time before the grant's end."""
+    rule = policies.find(world, old.policy)
+    days = rule.versions[old.policy_version - 1].clocks.renewal_days if rule else None
+    return None if days is None or old.until is None else old.until - timedelta(days=days)
+
+
+def renewal_of(id: str, world: World) -> DraftRequest:
+    """The application that the grant was given for, asked anew."""
+    old = grant.find(world, id)
+    before = find(world, old.request) if old else None
+    if old is None or before is None:
+        raise NotFound
+    return DraftRequest(
+        old.customer,
+        old.release,
+        before.use,
+        before.tier,
+        before.user_classes,
+        before.affiliates,
+        before.duration_days,
+        old.id,
     )
 
 
@@ -861,21 +969,24 @@ def sign_off(command: SignOff, here: AccessRequest, world: World, by: By, now: d
         raise Malformed(
             "Conditions go with the position approve_with_conditions, and with no other.", "conditions that fit"
         )
-    signature = Signature(command.agency, by.person, command.position, command.conditions, command.reason)
-    if any(replace(s, countersigned=None) == signature for s in here.sheet.of(command.agency)):
-        raise AlreadySigned(f"{by.person} has taken this position already.", "another position, or another officer")
+    signature = Signature(command.agency, by.person, command.position, command.conditions, command.reason, None, by.via)
+    for stands in here.sheet.of(command.agency):
+        if replace(stands, countersigned=None) == signature:
+            raise AlreadySigned(f"{by.person} has taken this position already.", "another position, or another officer")
+        if stands.person != by.person and not stands.people.isdisjoint(by.people):
+            raise SeparationOfDuties("A power that was delegated counts once (I4).", "another officer")
     return AgencySignedOff(
         command.agency, here.revision, command.position, command.conditions, command.reason, command.note
     )
 
 
 def may_sign(agency: str, here: AccessRequest, world: World, by: By, now: datetime) -> None:
-    """I4: nobody signs off their own organization's request, or counts twice in a tree."""
+    """I4: nobody signs off their own organization's request, or counts twice in a tree, nor by delegation."""
     own = organization.must_be(world, here.customer, "customer")
-    if own.roles(by.person, now) or by.person == here.applicant:
+    if here.applicant in by.people or any(own.roles(person, now) for person in by.people):
         raise SeparationOfDuties(f"{by.person} acts for {own.name}, whose request this is (I4).", "another officer")
     for signature in here.sheet.signatures:
-        if signature.agency != agency and by.person in (signature.person, signature.countersigned):
+        if signature.agency != agency and not by.people.isdisjoint((*signature.people, signature.countersigned)):
             raise SeparationOfDuties(f"{by.person} has signed for {signature.agency} (I4).", "another officer")
 
 
@@ -886,16 +997,22 @@ def countersign(
     waits = here.sheet.awaiting_countersignature(command.agency)
     if not waits:
         raise NothingToCountersign(f"No position of {command.agency} awaits a countersignature.", "a sign-off")
-    people = tuple(s.person for s in waits if s.person != by.person)
+    people = tuple(s.person for s in waits if by.people.isdisjoint(s.people))
     if not people:
         raise SeparationOfDuties("Nobody countersigns their own sign-off (I4).", "another countersigner")
     outcome = SignOffCountersigned if command.position == "approve" else CountersignRefused
     return outcome(command.agency, people, command.reason)
 
 
+def involved(here: AccessRequest) -> frozenset[str | None]:
+    """Everybody who signed, countersigned or decided."""
+    signed = (person for s in here.sheet.signatures for person in (*s.people, s.countersigned))
+    return frozenset((*signed, here.decided_by))
+
+
 def uninvolved(here: AccessRequest, by: By) -> None:
     """I4: whoever signed or countersigned does not decide over it."""
-    if any(by.person in (s.person, s.countersigned) for s in here.sheet.signatures):
+    if not by.people.isdisjoint(involved(here)):
         raise SeparationOfDuties(f"{by.person} has signed for an agency of the tree (I4).", "another decider")
 
 
@@ -1079,6 +1196,56 @@ def decide_request(command: Decide, here: AccessRequest, world: World, by: By, n
         yield stream(here.id), RequestDenied(command.reason, refusing(here))
 
 
+def end_renewal(request: str, world: World, now: datetime) -> Written:
+    """I14: once a renewal is decided otherwise than by approval, the grant's own time counts again."""
+    here = find(world, request)
+    if here is None or here.renews is None or here.outcome in (None, "approved"):
+        return
+    old = grant.find(world, here.renews)
+    if old is None or old.ended or old.renewal != request:
+        return
+    yield grant.stream(old.id), grant.RenewalEnded(request)
+    if old.until is not None and old.until <= now:
+        yield from grant.end(old, world, grant.GrantExpired(old.until))
+
+
+# Appeals
+
+
+def denied(world: World, request: str) -> AccessRequest:
+    here = find(world, request)
+    if here is None:
+        raise NotFound
+    if here.outcome != "denied":
+        raise NothingToAppeal(f"The request is {here.state}; an appeal is made against a denial.", "a denial")
+    return here
+
+
+def file_appeal(here: AccessRequest, grounds: str, world: World, now: datetime) -> appeals.AppealFiled:
+    days, decided = terms_of(here).clocks.appeal_days, here.decided
+    assert decided is not None, "a denied request was decided"
+    due = None if days is None else counted(decided, days, terms_of(here).clocks.days, terms_of(here), world)
+    return appeals.file(here.appeals, grounds, due, now)
+
+
+def decide_appeal(command: DecideAppeal, here: AccessRequest, world: World, by: By, now: datetime, ids: Ids) -> Written:
+    """A reversal overrules the agencies that refuse, by name (I2); a remand begins the review anew."""
+    appeals.decidable(here.appeals, command.number, by, (person for person in involved(here) if person))
+    overrules = lacking_approval(here) if command.outcome == "reverse" else ()
+    decided = appeals.AppealDecided(command.number, command.outcome, command.reason, overrules)
+    yield stream(here.id), decided
+    if command.outcome == "reverse":
+        yield from approve(undecided(world, here.id), world, now, ids, "")
+    elif command.outcome == "remand":
+        dues = review_dues(undecided(world, here.id), world)
+        yield stream(here.id), DueDateMoved(max(dues.values()), dues, "The appeal was sent back for a new review.")
+
+
+def lacking_approval(here: AccessRequest) -> tuple[str, ...]:
+    """The agencies whose leaves do not approve."""
+    return tuple(dict.fromkeys(leaf.agency for leaf in leaves(terms_of(here).sign_offs) if _lacks(leaf, here.sheet)))
+
+
 # Timers
 
 
@@ -1144,7 +1311,7 @@ def evolve(state: AccessRequest | None, fact: Fact) -> AccessRequest | None:
         case RequestWithdrawn(reason):
             return _decided(state, fact, "withdrawn", reason)
         case AgencySignedOff(agency, _, position, conditions, reason):
-            signature = Signature(agency, fact.by.person, position, conditions, reason)
+            signature = Signature(agency, fact.by.person, position, conditions, reason, None, fact.by.via)
             return replace(state, sheet=state.sheet.sign(signature))
         case SignOffCountersigned(agency, people):
             return replace(state, sheet=state.sheet.countersign(agency, people, fact.by.person))
@@ -1178,6 +1345,10 @@ def evolve(state: AccessRequest | None, fact: Fact) -> AccessRequest | None:
             return replace(_decided(state, fact, "approved", reason), grant=id)
         case RequestDenied(reason):
             return _decided(state, fact, "denied", reason)
+        case appeals.AppealFiled():
+            return replace(state, cycle=state.cycle + 1, appeals=appeals.evolve(state.appeals, fact))
+        case appeals.AppealDecided():
+            return _appealed(replace(state, appeals=appeals.evolve(state.appeals, fact)), fact)
         case _:
             return state
 
@@ -1199,7 +1370,35 @@ def _application(fact: Fact, e: RequestDrafted | RequestSubmitted) -> AccessRequ
 
 
 def _decided(state: AccessRequest, fact: Fact, outcome: Outcome, reason: str) -> AccessRequest:
-    return replace(state, outcome=outcome, decided=fact.occurred, reason=reason, escalated=False, stopped=None)
+    return replace(
+        state,
+        outcome=outcome,
+        decided=fact.occurred,
+        decided_by=fact.by.person or None,
+        reason=reason,
+        escalated=False,
+        stopped=None,
+    )
+
+
+def _appealed(state: AccessRequest, fact: Fact) -> AccessRequest:
+    """Upheld, the denial stands; otherwise the new cycle is open, and nothing of the old one counts but its history."""
+    match fact.event.outcome:
+        case "reverse":
+            sheet = overruled(state.sheet, fact.event.overrules or ())
+            return replace(state, outcome=None, sheet=sheet)
+        case "remand":
+            return replace(
+                state,
+                outcome=None,
+                sheet=replace(BLANK, asking=state.sheet.asking),
+                missed=frozenset(),
+                clock_started=fact.occurred,
+                waits=(),
+                extension_days=0,
+            )
+        case _:
+            return state
 
 
 def _amended(state: AccessRequest, fact: Fact, revision: int, changes: Changes, material: bool) -> AccessRequest:

@@ -6,7 +6,7 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
-from domain import calendar, directive, grant, organization, policy, release, request
+from domain import appeals, calendar, directive, grant, organization, policy, release, request
 from domain.authority import acting
 from domain.errors import BeforeTheLast, InTheFuture, Refused
 from domain.facts import SYSTEM, By, Event, Fact
@@ -21,6 +21,8 @@ _EVENTS: tuple[type, ...] = (
     organization.AffiliateAdded,
     organization.PersonAppointed,
     organization.AppointmentEnded,
+    organization.PowersDelegated,
+    organization.DelegationEnded,
     policy.PolicyPublished,
     calendar.CalendarAmended,
     release.ReleaseAnnounced,
@@ -63,6 +65,10 @@ _EVENTS: tuple[type, ...] = (
     grant.ConditionSatisfied,
     grant.ComplianceReported,
     grant.ConditionBreached,
+    grant.ConditionChangeProposed,
+    grant.ConditionChanged,
+    grant.RenewalRequested,
+    grant.RenewalEnded,
     grant.GrantAmended,
     grant.GrantSuspended,
     grant.ReinstatementProposed,
@@ -75,6 +81,8 @@ _EVENTS: tuple[type, ...] = (
     grant.GrantSurrendered,
     grant.GrantExpired,
     grant.GrantSuperseded,
+    appeals.AppealFiled,
+    appeals.AppealDecided,
     directive.DirectiveIssued,
     directive.DirectiveEased,
     directive.LiftingProposed,
@@ -181,6 +189,6 @@ def _time_goes_on(command: Any, world: World, now: datetime) -> None:
 def _rules(command: Any, world: World, by: By, now: datetime, ids: Ids) -> Iterator[tuple[str, Event]]:
     """The rules of the file that the command is written in."""
     module = STREAMS[kind_of(command)]
-    if module in (request, directive):
+    if module in (request, grant, directive):
         return module.decide(command, world, by, now, ids)  # type: ignore[no-any-return]
     return module.decide(command, world, by, now)  # type: ignore[no-any-return]

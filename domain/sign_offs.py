@@ -126,6 +126,12 @@ class Signature:
     conditions: tuple[ProposedCondition, ...] = ()
     reason: OptionalText = ""
     countersigned: str | None = None
+    via: tuple[str, ...] = ()
+
+    @property
+    def people(self) -> frozenset[str]:
+        """Whose power stands behind it."""
+        return frozenset((self.person, *self.via))
 
 
 class Verdict(Enum):

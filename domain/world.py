@@ -64,8 +64,8 @@ def kind_of(command: Any) -> str:
 
 
 def own_stream(command: Any) -> str | None:
-    """The stream a command acts on; None where it opens one that has no name yet."""
-    kind = kind_of(command)
+    """The stream a command acts on (its file's kind, or ACTS_ON); None where it opens one that has no name yet."""
+    kind = getattr(command, "ACTS_ON", kind_of(command))
     id = getattr(command, kind, None) or getattr(command, "id", None)
     return f"{kind}-{id}" if id else None
 

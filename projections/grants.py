@@ -61,6 +61,17 @@ def document(stream: Stream, version: int) -> Document:
         "user_classes": here.user_classes,
         "affiliates": here.affiliates,
         "conditions": here.conditions,
+        "changes": [
+            {
+                "condition": c.condition,
+                "number": c.number,
+                "text": c.text,
+                "due_days": c.due_days,
+                "drop": c.drop,
+                "state": "settled" if c.settled else "proposed",
+            }
+            for c in here.changes
+        ],
         "issued": here.issued,
         "until": here.until,
         "suspensions": [{"organization": o, "reason": reason} for o, reason in here.suspensions.items()],
@@ -69,6 +80,8 @@ def document(stream: Stream, version: int) -> Document:
         "supersedes": here.supersedes,
         "superseded_by": here.superseded_by,
         "barred": here.barred,
+        "renewal": here.renewal,
+        "appeals": here.appeals,
         "position": stream.position,
     }
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from domain import calendar, directive, grant, organization, policy, release, request
+from domain import appeals, calendar, directive, grant, organization, policy, release, request
 from domain.authority import Reach
 from domain.facts import By, Fact, seen
 from domain.fields import Label, labels
@@ -164,6 +164,7 @@ HAPPENINGS: Mapping[type, Words] = {
     grant.GrantIssued: issued,
     grant.GrantExpired: lambda e: f"the grant's time was over on {on(e.until)}",
     grant.GrantSuperseded: lambda e: f"grant {e.by} took this one's place",
+    grant.RenewalEnded: lambda e: f"the renewal by request {e.request} came to nothing",
     release.CustomerAdmitted: lambda e: f"{e.customer} was admitted, by grant {e.grant}",
     release.CustomerLeft: lambda e: f"{e.customer} left: its last grant ended",
 }
@@ -177,6 +178,10 @@ ACTS: Mapping[type, Words] = {
         f"appointed {e.person} as {e.role.replace('_', ' ')} from {on(e.starts)}{until(e.until)}"
     ),
     organization.AppointmentEnded: lambda e: f"ended the appointment of {e.person} as {e.role.replace('_', ' ')}",
+    organization.PowersDelegated: lambda e: (
+        f"let {e.to} use the powers {listed(e.powers)} from {on(e.starts)}{until(e.until)} (delegation {e.number})"
+    ),
+    organization.DelegationEnded: lambda e: f"ended delegation {e.number}",
     policy.PolicyPublished: lambda e: (
         f"published a version, in effect from {on(e.effective_from)}, on the basis of {e.authority_basis.rstrip('.')}"
     ),
@@ -225,6 +230,22 @@ ACTS: Mapping[type, Words] = {
     grant.ConditionSatisfied: lambda e: f"found condition {e.number} satisfied",
     grant.ComplianceReported: lambda e: f"reported on {f'condition {e.condition}' if e.condition else 'compliance'}",
     grant.ConditionBreached: lambda e: f"found condition {e.number} broken{because(e.finding)}",
+    grant.ConditionChangeProposed: lambda e: (
+        f"proposed change {e.number} of condition {e.condition}: "
+        + ("drop it" if e.drop else e.text or "another due date")
+    ),
+    grant.ConditionChanged: lambda e: (
+        f"concurred in change {e.number} of condition {e.condition}: {'dropped' if e.dropped else e.text}"
+    ),
+    grant.RenewalRequested: lambda e: (
+        f"asked for renewal by request {e.request}" + ("" if e.timely else ", too late to keep the grant in force")
+    ),
+    appeals.AppealFiled: lambda e: f"filed appeal {e.number}",
+    appeals.AppealDecided: lambda e: (
+        f"decided appeal {e.number} ({e.outcome}"
+        + (f", overruling {listed(e.overrules)}" if e.overrules else "")
+        + f"){because(e.reason)}"
+    ),
     grant.GrantAmended: narrowed,
     grant.GrantSuspended: lambda e: f"suspended the grant{because(e.reason)}",
     grant.ReinstatementProposed: lambda e: f"proposed to reinstate the grant{because(e.reason)}",

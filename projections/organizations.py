@@ -42,7 +42,23 @@ def full(stream: Stream) -> Document:
         for person, held in sorted(here.appointments.items())
         for a in held
     ]
-    return {**_public(here), "appointments": appointments, "version": stream.version, "position": stream.position}
+    return {
+        **_public(here),
+        "appointments": appointments,
+        "delegations": [
+            {
+                "number": d.number,
+                "delegator": d.delegator,
+                "to": d.to,
+                "powers": d.powers,
+                "from": d.starts,
+                "until": d.until,
+            }
+            for d in here.delegations
+        ],
+        "version": stream.version,
+        "position": stream.position,
+    }
 
 
 def for_applicants(stream: Stream) -> Document:

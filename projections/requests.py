@@ -140,7 +140,13 @@ def _terms(here: AccessRequest) -> Document:
 
 
 def _outcome(here: AccessRequest) -> Document:
-    return {"grant": here.grant, "decided": here.decided, "reason": here.reason}
+    return {
+        "grant": here.grant,
+        "decided": here.decided,
+        "reason": here.reason,
+        "cycle": here.cycle,
+        "appeals": here.appeals,
+    }
 
 
 def waiting_on(here: AccessRequest) -> list[str]:

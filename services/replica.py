@@ -17,7 +17,7 @@ from domain import organization, rulebook
 from domain.access import Access
 from domain.authority import Office, offices
 from domain.facts import Fact
-from domain.organization import PersonAppointed
+from domain.organization import PersonAppointed, PowersDelegated
 from domain.world import EMPTY, Stream, World, fold
 from services.log import reader
 from services.log.follower import follow
@@ -63,9 +63,9 @@ class Replica:
     def _take_organization(self, fact: Fact) -> None:
         before = self._organizations.get(fact.stream, EMPTY)
         self._organizations[fact.stream] = fold(before, fact, organization.evolve)
-        if isinstance(fact.event, PersonAppointed):
-            id = fact.stream.removeprefix("organization-")
-            self._appointed_by.setdefault(fact.event.person, set()).add(id)
+        match fact.event:
+            case PersonAppointed(person=person) | PowersDelegated(to=person):
+                self._appointed_by.setdefault(person, set()).add(fact.stream.removeprefix("organization-"))
 
     def organizations_of(self, person: str) -> Iterable[str]:
         """The organizations that ever appointed the person."""

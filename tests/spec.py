@@ -18,7 +18,7 @@ from typing import Any
 from domain import rulebook
 from domain.errors import NotFound, Refused
 from domain.facts import SYSTEM, By, Event, Fact
-from domain.organization import Appoint, OrganizationRegistered, PersonAppointed, RegisterOrganization
+from domain.organization import Appoint, OrganizationRegistered, PersonAppointed, PowersDelegated, RegisterOrganization
 from domain.policy import Clocks, GrantTerms, PublishPolicy
 from domain.release import AdvancePhase, AnnounceRelease, Phase
 from domain.request import Countersign, DraftRequest, RegisterRequest, SignOff
@@ -131,8 +131,9 @@ class Story:
             assert fact.occurred >= before.occurred, "I8: within a stream occurred never goes back"
             self.streams[fact.stream] = fold(before, fact, rulebook.evolve_of(fact.stream))
             self.facts.append(fact)
-            if isinstance(fact.event, PersonAppointed):
-                self._organizations.setdefault(fact.event.person, set()).add(fact.stream.partition("-")[2])
+            match fact.event:
+                case PersonAppointed(person=person) | PowersDelegated(to=person):
+                    self._organizations.setdefault(person, set()).add(fact.stream.partition("-")[2])
         for name, stream in world.written.items():
             assert self.streams[name] == stream, "a replay gives the states which the rules saw"
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
 
+from domain.authority import COMMANDS
 from domain.errors import Malformed
 from domain.fields import Bounds, Pattern, hints, marks
 from domain.sign_offs import Tree, tree_from
@@ -109,8 +110,14 @@ def struct_of(schema: type, given: tuple[str, ...] = ()) -> type[msgspec.Struct]
         else:
             found.append((each.name, wire))
     return msgspec.defstruct(
-        schema.__name__, found, kw_only=True, frozen=True, forbid_unknown_fields=True, rename=wire_name
+        name_of(schema), found, kw_only=True, frozen=True, forbid_unknown_fields=True, rename=wire_name
     )
+
+
+def name_of(schema: type) -> str:
+    """The name of a body or operation; commands of two kinds of streams with one name are told apart by the kind."""
+    same = sum(command.__name__ == schema.__name__ for command in COMMANDS)
+    return f"{schema.__name__}Of{schema.__module__.rpartition('.')[2].title()}" if same > 1 else schema.__name__
 
 
 def wire_name(name: str) -> str:

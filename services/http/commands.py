@@ -11,14 +11,17 @@ from typing import Any, get_args
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from domain import grant, request
 from domain.calendar import AmendCalendar
 from domain.directive import ConfirmLifting, EaseDirective, IssueDirective, ProposeLifting, WithdrawLifting
 from domain.errors import NotFound
 from domain.fields import Bounds, Pattern, hints, marks
 from domain.grant import (
     AmendGrant,
+    ConcurConditionChange,
     LiftBar,
     NotifyIntentToRevoke,
+    ProposeConditionChange,
     RecordBreach,
     ReinstateGrant,
     ReportCompliance,
@@ -32,7 +35,9 @@ from domain.organization import (
     AddAffiliate,
     Appoint,
     ChangeOrganization,
+    Delegate,
     EndAppointment,
+    EndDelegation,
     RegisterOrganization,
     Role,
 )
@@ -61,6 +66,7 @@ from domain.request import (
     Recuse,
     RegisterRequest,
     RequestInformation,
+    RequestRenewal,
     ResolveDispute,
     ReturnWithoutAction,
     SignOff,
@@ -81,6 +87,8 @@ COMMANDS: dict[str, type] = {
     "/organizations/{organization}/affiliates": AddAffiliate,
     "/organizations/{organization}/appointments": Appoint,
     "/organizations/{organization}/appointments/{person}/end": EndAppointment,
+    "/organizations/{organization}/delegations": Delegate,
+    "/organizations/{organization}/delegations/{number}/end": EndDelegation,
     "/policies/{policy}/versions": PublishPolicy,
     "/calendars/{calendar}/closures": AmendCalendar,
     "/releases": AnnounceRelease,
@@ -109,10 +117,15 @@ COMMANDS: dict[str, type] = {
     "/requests/{request}/escalation": Escalate,
     "/requests/{request}/resolution": ResolveDispute,
     "/requests/{request}/decision": Decide,
+    "/requests/{request}/appeals": request.FileAppeal,
+    "/requests/{request}/appeals/{number}/decision": request.DecideAppeal,
     "/grants/{grant}/conditions/{number}/satisfaction": SatisfyCondition,
     "/grants/{grant}/conditions/{number}/breach": RecordBreach,
+    "/grants/{grant}/conditions/{number}/changes": ProposeConditionChange,
+    "/grants/{grant}/conditions/{number}/changes/{change}/concurrence": ConcurConditionChange,
     "/grants/{grant}/compliance-reports": ReportCompliance,
     "/grants/{grant}/amendments": AmendGrant,
+    "/grants/{grant}/renewals": RequestRenewal,
     "/grants/{grant}/surrender": SurrenderGrant,
     "/grants/{grant}/suspension": SuspendGrant,
     "/grants/{grant}/reinstatement": ReinstateGrant,
@@ -120,6 +133,8 @@ COMMANDS: dict[str, type] = {
     "/grants/{grant}/revocation-notice/withdrawal": WithdrawNotice,
     "/grants/{grant}/revocation": RevokeGrant,
     "/grants/{grant}/bar/lifting": LiftBar,
+    "/grants/{grant}/appeals": grant.FileAppeal,
+    "/grants/{grant}/appeals/{number}/decision": grant.DecideAppeal,
     "/directives": IssueDirective,
     "/directives/{directive}/easing": EaseDirective,
     "/directives/{directive}/lifting": ProposeLifting,

@@ -18,6 +18,7 @@ from domain.authority import COMMANDS as MAY
 from domain.authority import Reading
 from domain.sign_offs import Tree
 from services.http import access, commands, examples
+from services.http.bodies import name_of
 from services.http.commands import PREFIX, ROUTES, CommandAnswer, Route
 from services.http.problems import Problem
 from services.http.reads import READS, json_response
@@ -224,7 +225,7 @@ LISTS = frozenset(path for path in READS if re.fullmatch(r"/api/v1/[a-z]+|/api/v
 
 
 def _command(route: Route, body: Document) -> Document:
-    name = route.command.__name__
+    name = name_of(route.command)
     roles = sorted({role for rule in MAY[route.command] for role in rule.roles})
     return {
         "operationId": name[0].lower() + name[1:],

@@ -3,8 +3,9 @@
 from dataclasses import MISSING, fields
 from typing import Any
 
+from domain import grant, request
 from domain.directive import EaseDirective, IssueDirective
-from domain.organization import AddAffiliate, RegisterOrganization
+from domain.organization import AddAffiliate, Delegate, RegisterOrganization
 from domain.policy import PublishPolicy
 from domain.release import AnnounceRelease
 from domain.request import AmendRequest, ResolveDispute, SignOff
@@ -21,6 +22,7 @@ FIELDS: dict[str, Any] = {
     "dates": ["2026-07-03"],
     "days": 10,
     "deficiencies": "The intended use is not described.",
+    "grounds": "The plan against misuse was handed in, but not read.",
     "finding": "Weights were copied to a machine outside of the agreed region.",
     "id": "northwind",
     "name": "Northwind Bank",
@@ -29,6 +31,7 @@ FIELDS: dict[str, Any] = {
     "person": "cora",
     "phase": "general_availability",
     "position": "approve",
+    "powers": ["SignOff", "RequestInformation"],
     "question": "Which transactions are analysed?",
     "reason": "The safeguards are in place.",
     "release": "gpt-5.6",
@@ -45,6 +48,10 @@ FIELDS: dict[str, Any] = {
 """A value for each field that a command needs, by name."""
 
 BODIES: dict[type, dict[str, Any]] = {
+    Delegate: {"to": "oskar", "powers": ["SignOff", "RequestInformation"]},
+    grant.ProposeConditionChange: {"text": "Report misuse within 48 hours"},
+    request.DecideAppeal: {"outcome": "uphold", "reason": "The denial was right."},
+    grant.DecideAppeal: {"outcome": "uphold", "reason": "The revocation was right."},
     RegisterOrganization: {
         "id": "northwind",
         "kind": "customer",

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from domain.appeals import AppealDecided, AppealFiled
 from domain.calendar import CalendarAmended
 from domain.directive import (
     DirectiveEased,
@@ -25,6 +26,8 @@ from domain.grant import (
     BarLiftingProposed,
     ComplianceReported,
     ConditionBreached,
+    ConditionChanged,
+    ConditionChangeProposed,
     ConditionSatisfied,
     ConditionSet,
     GrantAmended,
@@ -36,15 +39,19 @@ from domain.grant import (
     GrantSurrendered,
     GrantSuspended,
     ReinstatementProposed,
+    RenewalEnded,
+    RenewalRequested,
     RevocationNoticeIssued,
     RevocationNoticeWithdrawn,
 )
 from domain.organization import (
     AffiliateAdded,
     AppointmentEnded,
+    DelegationEnded,
     OrganizationChanged,
     OrganizationRegistered,
     PersonAppointed,
+    PowersDelegated,
 )
 from domain.policy import Clocks, GrantTerms, PolicyPublished
 from domain.release import (
@@ -111,6 +118,14 @@ EXAMPLES: tuple[Any, ...] = (
     AffiliateAdded("nw-labs", "Northwind Labs", "GB"),
     PersonAppointed("olga", "reviewer", SOON, LATER),
     AppointmentEnded("olga", "reviewer"),
+    PowersDelegated(1, "omar", "dora", ("SignOff", "Countersign"), SOON, LATER),
+    DelegationEnded(1),
+    AppealFiled(1, "sealed.nina.AAAA"),
+    AppealDecided(1, "reverse", "Wrongly denied", ("ostp",)),
+    ConditionChangeProposed(2, 1, "Report within a day", 30, False),
+    ConditionChanged(2, 1, "Report within a day", LATER, False),
+    RenewalRequested("nw2", True),
+    RenewalEnded("nw2"),
     PolicyPublished("Executive Order 14409", TREE, "escalate", True, CLOCKS, GrantTerms(180), SOON),
     CalendarAmended(days("2026-07-03", "2026-11-26"), "Federal holidays"),
     ReleaseAnnounced(

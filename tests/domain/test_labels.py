@@ -63,6 +63,12 @@ GrantIssued *
 ConditionSatisfied *
 ComplianceReported *
 ConditionBreached *
+ConditionChangeProposed *
+ConditionChanged *
+RenewalRequested *
+RenewalEnded *
+AppealFiled *
+AppealDecided number outcome reason
 GrantAmended *
 GrantSuspended reason review_by
 GrantReinstated *
@@ -103,6 +109,8 @@ DELIBERATIONS = {
     "LiftingWithdrawn",
     "PersonAppointed",
     "AppointmentEnded",
+    "PowersDelegated",
+    "DelegationEnded",
 }
 """Events that an applicant may not know of at all."""
 
@@ -115,6 +123,7 @@ SEALED = {
     "ConditionSatisfied": ("evidence",),
     "ComplianceReported": ("text",),
     "GrantSurrendered": ("reason",),
+    "AppealFiled": ("grounds",),
 }
 
 
