@@ -473,26 +473,6 @@ class ExpireGrant:
     grant: Identifier
 
 
-Command = (
-    SatisfyCondition
-    | RecordBreach
-    | ReportCompliance
-    | ProposeConditionChange
-    | ConcurConditionChange
-    | FileAppeal
-    | DecideAppeal
-    | AmendGrant
-    | SuspendGrant
-    | ReinstateGrant
-    | NotifyIntentToRevoke
-    | WithdrawNotice
-    | RevokeGrant
-    | LiftBar
-    | SurrenderGrant
-    | ExpireGrant
-)
-
-
 Using = (
     SatisfyCondition
     | RecordBreach
@@ -509,6 +489,8 @@ Using = (
     | ExpireGrant
 )
 """The commands that need a grant which has not ended."""
+
+Command = Using | LiftBar | FileAppeal | DecideAppeal
 
 Written = Iterator[tuple[str, Event]]
 

@@ -612,29 +612,6 @@ class LapseInformation:
     number: Count
 
 
-Command = (
-    DraftRequest
-    | SubmitRequest
-    | RegisterRequest
-    | ReturnWithoutAction
-    | AmendRequest
-    | WithdrawRequest
-    | SignOff
-    | Countersign
-    | ExtendReview
-    | RequestInformation
-    | ProvideInformation
-    | AcceptInformation
-    | Recuse
-    | Escalate
-    | ResolveDispute
-    | Decide
-    | FileAppeal
-    | DecideAppeal
-    | RequestRenewal
-    | MissDeadline
-    | LapseInformation
-)
 Reviewing = (
     SubmitRequest
     | RegisterRequest
@@ -655,6 +632,8 @@ Reviewing = (
     | LapseInformation
 )
 """The commands of one review cycle."""
+
+Command = DraftRequest | Reviewing | FileAppeal | DecideAppeal | RequestRenewal
 
 Written = Iterator[tuple[str, Event]]
 
