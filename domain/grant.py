@@ -522,8 +522,8 @@ def use(command: Using, here: Grant, world: World, by: By, now: datetime) -> Wri
             _open_condition(here, number)
             yield id, ConditionSatisfied(number, evidence)
         case RecordBreach(_, number, finding):
-            if here.condition(number).state == "breached":
-                raise ConditionNotOpen(f"The breach of condition {number} is recorded already.", "an open condition")
+            if here.condition(number).state in ("breached", "dropped"):
+                raise ConditionNotOpen(f"Condition {number} is {here.condition(number).state}.", "an open condition")
             yield id, ConditionBreached(number, finding)
         case ReportCompliance(_, text, condition):
             if condition is not None and condition not in [c.number for c in here.conditions]:
@@ -626,8 +626,10 @@ def narrow(command: AmendGrant, here: Grant) -> GrantAmended:
     ]
     if here.until and command.until and command.until > here.until:
         wider.append(f"until {command.until.isoformat()}")
-    if wider or command.tiers == () or command.user_classes == ():
+    if wider:
         raise NotNarrower("An amendment may only narrow a grant; a wider one is asked for anew.", *wider)
+    if command.tiers == () or command.user_classes == ():
+        raise NotNarrower("A grant covers something until it ends.", "at least one tier and class")
     amended = GrantAmended(
         command.tiers if command.tiers != here.tiers else None,
         command.user_classes if command.user_classes != here.user_classes else None,
@@ -724,8 +726,8 @@ def issued_again(here: Grant) -> GrantIssued:
 
 
 def _open_condition(here: Grant, number: int) -> None:
-    if here.condition(number).state == "satisfied":
-        raise ConditionNotOpen(f"Condition {number} is satisfied already.", "an open condition")
+    if here.condition(number).state in ("satisfied", "dropped"):
+        raise ConditionNotOpen(f"Condition {number} is {here.condition(number).state}.", "an open condition")
 
 
 def _existing(world: World, grant: str) -> Grant:

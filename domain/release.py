@@ -10,7 +10,6 @@ from domain.clocks import elapsed_days
 from domain.errors import (
     AlreadyExists,
     AlreadyHeld,
-    AlreadySigned,
     CustomerCapReached,
     GateNotSatisfied,
     HeldByAnother,
@@ -20,17 +19,27 @@ from domain.errors import (
     NamesUnknown,
     NotFound,
     NotHeld,
-    NothingToCountersign,
     NotTheNextPhase,
     NotTheOpener,
     ReleaseHeld,
     ReleaseWithdrawnAlready,
-    SeparationOfDuties,
     TooSoon,
 )
 from domain.facts import By, Event, Fact
 from domain.fields import Answer, Bounds, Count, Days, Interagency, Name, OptionalText, Public, Slug, Text
-from domain.sign_offs import BLANK, Sheet, Signature, Tree, Verdict, agencies, verdict, waiting
+from domain.sign_offs import (
+    BLANK,
+    Sheet,
+    Signature,
+    Tree,
+    Verdict,
+    agencies,
+    countersignable,
+    signs_for_one_agency,
+    takes_position,
+    verdict,
+    waiting,
+)
 from domain.world import World
 
 KIND = "release"
@@ -412,23 +421,17 @@ def sign_off_phase(command: SignOffPhase, here: Release, by: By) -> PhaseSignedO
             f"Sign-offs are taken for the phase after {here.phase.name}.",
             f"phase {coming.name}" if coming else "a further phase",
         )
-    if any(s.person == by.person and s.agency != command.agency for s in here.sheet.signatures):
-        raise SeparationOfDuties(f"{by.person} has signed for another agency.", "an officer who has not signed")
-    signature = Signature(command.agency, by.person, command.position, (), command.reason)
-    if any(replace(s, countersigned=None) == signature for s in here.sheet.of(command.agency)):
-        raise AlreadySigned(f"{by.person} has taken this position already.", "another position, or another officer")
+    signs_for_one_agency(here.sheet, command.agency, by)
+    takes_position(here.sheet, Signature(command.agency, by.person, command.position, (), command.reason, None, by.via))
     return PhaseSignedOff(command.phase, command.agency, command.position, command.reason)
 
 
 def countersign_phase(
     command: CountersignPhase, here: Release, by: By
 ) -> PhaseSignOffCountersigned | PhaseCountersignRefused:
-    waits = here.sheet.awaiting_countersignature(command.agency)
-    if here.next_phase is None or not waits:
-        raise NothingToCountersign(f"No position of {command.agency} awaits a countersignature.", "a sign-off")
-    people = tuple(s.person for s in waits if s.person != by.person)
-    if not people:
-        raise SeparationOfDuties("Nobody countersigns their own sign-off (I4).", "another countersigner")
+    if here.next_phase is None:
+        raise NotTheNextPhase(f"No phase comes after {here.phase.name}.", "a further phase")
+    people = countersignable(here.sheet, command.agency, by)
     outcome = PhaseSignOffCountersigned if command.position == "approve" else PhaseCountersignRefused
     return outcome(here.next_phase.name, command.agency, people, command.reason)
 
@@ -463,8 +466,9 @@ def may_advance(here: Release, to: str, now: datetime) -> None:
             f"{coming.quiet_days - quiet} more quiet days",
         )
     if coming.gate and verdict(coming.gate, here.sheet) is not Verdict.APPROVES:
-        missing = (f"sign-off of {leaf.agency}" for leaf in waiting(coming.gate, here.sheet))
-        raise GateNotSatisfied(f"The gate of {to} is not satisfied.", *missing)
+        missing = [f"sign-off of {leaf.agency}" for leaf in waiting(coming.gate, here.sheet)]
+        refused = [f"another position of {s.agency}" for s in here.sheet.signatures if s.position == "refuse"]
+        raise GateNotSatisfied(f"The gate of {to} is not satisfied.", *missing, *refused)
     if coming.customer_cap is not None and len(here.admitted) > coming.customer_cap:
         raise CustomerCapReached(
             f"{len(here.admitted)} customers are admitted; {to} takes {coming.customer_cap}.",
@@ -547,7 +551,8 @@ def evolve(state: Release | None, fact: Fact) -> Release | None:
         return None
     match fact.event:
         case PhaseSignedOff(_, agency, position, reason):
-            return replace(state, sheet=state.sheet.sign(Signature(agency, fact.by.person, position, (), reason)))
+            signature = Signature(agency, fact.by.person, position, (), reason, None, fact.by.via)
+            return replace(state, sheet=state.sheet.sign(signature))
         case PhaseSignOffCountersigned(_, agency, people):
             return replace(state, sheet=state.sheet.countersign(agency, people, fact.by.person))
         case PhaseCountersignRefused(_, agency, people):

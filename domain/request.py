@@ -13,7 +13,6 @@ from domain.errors import (
     AlreadyEscalated,
     AlreadyExtended,
     AlreadyRecused,
-    AlreadySigned,
     GrantHasEnded,
     Malformed,
     NamesUnknown,
@@ -24,7 +23,6 @@ from domain.errors import (
     NotEscalated,
     NotFound,
     NothingToAppeal,
-    NothingToCountersign,
     NotInReview,
     NotRegistrable,
     NotWaitingForDecision,
@@ -64,7 +62,11 @@ from domain.sign_offs import (
     Tree,
     Verdict,
     agencies,
+    countersignable,
     leaves,
+    signs_for_one_agency,
+    silence_of,
+    takes_position,
     verdict,
     waiting,
 )
@@ -949,36 +951,25 @@ def sign_off(command: SignOff, here: AccessRequest, world: World, by: By, now: d
             "Conditions go with the position approve_with_conditions, and with no other.", "conditions that fit"
         )
     signature = Signature(command.agency, by.person, command.position, command.conditions, command.reason, None, by.via)
-    for stands in here.sheet.of(command.agency):
-        if replace(stands, countersigned=None) == signature:
-            raise AlreadySigned(f"{by.person} has taken this position already.", "another position, or another officer")
-        if stands.person != by.person and not stands.people.isdisjoint(by.people):
-            raise SeparationOfDuties("A power that was delegated counts once (I4).", "another officer")
+    takes_position(here.sheet, signature)
     return AgencySignedOff(
         command.agency, here.revision, command.position, command.conditions, command.reason, command.note
     )
 
 
 def may_sign(agency: str, here: AccessRequest, world: World, by: By, now: datetime) -> None:
-    """I4: nobody signs off their own organization's request, or counts twice in a tree, nor by delegation."""
+    """I4: nobody signs off their own organization's request, nor counts twice in a tree."""
     own = organization.must_be(world, here.customer, "customer")
     if here.applicant in by.people or any(own.roles(person, now) for person in by.people):
         raise SeparationOfDuties(f"{by.person} acts for {own.name}, whose request this is (I4).", "another officer")
-    for signature in here.sheet.signatures:
-        if signature.agency != agency and not by.people.isdisjoint((*signature.people, signature.countersigned)):
-            raise SeparationOfDuties(f"{by.person} has signed for {signature.agency} (I4).", "another officer")
+    signs_for_one_agency(here.sheet, agency, by)
 
 
 def countersign(
     command: Countersign, here: AccessRequest, world: World, by: By, now: datetime
 ) -> SignOffCountersigned | CountersignRefused:
     may_sign(command.agency, here, world, by, now)
-    waits = here.sheet.awaiting_countersignature(command.agency)
-    if not waits:
-        raise NothingToCountersign(f"No position of {command.agency} awaits a countersignature.", "a sign-off")
-    people = tuple(s.person for s in waits if by.people.isdisjoint(s.people))
-    if not people:
-        raise SeparationOfDuties("Nobody countersigns their own sign-off (I4).", "another countersigner")
+    people = countersignable(here.sheet, command.agency, by)
     outcome = SignOffCountersigned if command.position == "approve" else CountersignRefused
     return outcome(command.agency, people, command.reason)
 
@@ -1239,13 +1230,13 @@ def miss_deadline(agency: str | None, here: AccessRequest, now: datetime) -> Wri
     due = here.dues.get(agency) if agency else here.intake_due
     if due is None or due > now or agency in here.missed:
         raise NotDue("Nothing is due.", "a due date that has passed")
-    leaf = next((leaf for leaf in leaves(terms_of(here).sign_offs) if leaf.agency == agency), None)
-    if leaf is not None and leaf.silence == "no_objection" and not here.sheet.of(leaf.agency):
-        yield stream(here.id), NoObjectionDeemed(leaf.agency, due)
+    silence = silence_of(agency, terms_of(here).sign_offs) if agency else "block"
+    if agency and silence == "no_objection" and not here.sheet.of(agency):
+        yield stream(here.id), NoObjectionDeemed(agency, due)
         return
     yield stream(here.id), DeadlineMissed(agency, due)
-    if leaf is not None and leaf.silence == "escalate" and not here.escalated:
-        yield stream(here.id), RequestEscalated(f"{leaf.agency} was silent until its due date.")
+    if silence == "escalate":
+        yield from escalate_once(here, f"{agency} was silent until its due date.")
 
 
 def timer(state: AccessRequest, now: datetime) -> tuple[datetime, MissDeadline | LapseInformation] | None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from typing import Any, Literal
 
+from domain.errors import AlreadySigned, NothingToCountersign, SeparationOfDuties
+from domain.facts import By
 from domain.fields import OptionalText, Position, SomeDays, Text
 
 APPROVALS = ("approve", "approve_with_conditions")
@@ -38,6 +40,9 @@ class AtLeast(Tree):
     at_least: int
     of: tuple[Tree, ...]
 
+
+SILENCES = ("block", "escalate", "no_objection")
+"""What a leaf's silence may mean, the strictest first."""
 
 DEPTH_MAX = 12
 LEAVES_MAX = 100
@@ -88,7 +93,7 @@ def _leaf_from(data: Mapping[str, Any], keys: set[str]) -> Leaf:
         raise ValueError("due_days is a number from 1 to 3660")
     if leaf.days not in (None, "calendar", "business"):
         raise ValueError("days is calendar or business")
-    if leaf.silence not in ("block", "escalate", "no_objection"):
+    if leaf.silence not in SILENCES:
         raise ValueError("silence is block, escalate or no_objection")
     return leaf
 
@@ -100,6 +105,12 @@ def leaves(tree: Tree) -> Iterator[Leaf]:
         case AllOf(parts) | AtLeast(_, parts):
             for part in parts:
                 yield from leaves(part)
+
+
+def silence_of(agency: str, tree: Tree) -> str:
+    """What the agency's silence means: where it has several leaves, the strictest of their answers."""
+    answers = {leaf.silence for leaf in leaves(tree) if leaf.agency == agency}
+    return next(answer for answer in SILENCES if answer in answers)
 
 
 def agencies(tree: Tree | None) -> tuple[str, ...]:
@@ -231,3 +242,34 @@ def lacking(leaf: Leaf, sheet: Sheet) -> str:
     if leaf.countersign and any(s.countersigned is None for s in signed) and len(signed) >= leaf.quorum:
         return "countersignature"
     return "sign_off"
+
+
+# Separation of duties, the same for requests and for phases (I4)
+
+
+def signs_for_one_agency(sheet: Sheet, agency: str, by: By) -> None:
+    """Nobody counts twice in a tree: not for two agencies, nor by delegation."""
+    for s in sheet.signatures:
+        if s.agency != agency and not by.people.isdisjoint((*s.people, s.countersigned)):
+            raise SeparationOfDuties(f"{by.person} has signed for {s.agency} (I4).", "another officer")
+
+
+def takes_position(sheet: Sheet, signature: Signature) -> None:
+    """A position that does not stand already, by a power that does not count already."""
+    for s in sheet.of(signature.agency):
+        if s.person != signature.person and not s.people.isdisjoint(signature.people):
+            raise SeparationOfDuties("A power that was delegated counts once (I4).", "another officer")
+        if replace(s, countersigned=None) == signature:
+            raise AlreadySigned(f"{s.person} has taken this position already.", "another position, or another officer")
+
+
+def countersignable(sheet: Sheet, agency: str, by: By) -> tuple[str, ...]:
+    """The people whose positions wait for this countersigner: nobody countersigns their own, nor by delegation."""
+    signs_for_one_agency(sheet, agency, by)
+    waits = sheet.awaiting_countersignature(agency)
+    if not waits:
+        raise NothingToCountersign(f"No position of {agency} awaits a countersignature.", "a sign-off")
+    people = tuple(s.person for s in waits if by.people.isdisjoint(s.people))
+    if not people:
+        raise SeparationOfDuties("Nobody countersigns their own sign-off (I4).", "another countersigner")
+    return people
