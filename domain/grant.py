@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import ClassVar, Literal, assert_never
 
-from domain import appeals, calendar, clocks, policy, release
+from domain import appeals, policy, release
 from domain.appeals import Appeal
 from domain.errors import (
     AlreadySuspended,
@@ -608,9 +608,7 @@ def concur(here: Grant, number: int, change: int, world: World, by: By, now: dat
         raise SeparationOfDuties(f"{by.person} proposed it; another officer concurs (I4).", "another officer")
     due = condition.due
     if proposed.due_days is not None:
-        due = clocks.due(
-            now, proposed.due_days, "calendar", calendar.closures(world, policy.calendar_of(here.policy, world))
-        )
+        due = policy.due_under(here.policy, here.policy_version, proposed.due_days, "calendar", now, world)
     return ConditionChanged(number, change, proposed.text or condition.text, due, proposed.drop)
 
 
@@ -687,7 +685,10 @@ def revoked(here: Grant) -> Grant:
 
 def file_appeal(here: Grant, grounds: str, world: World, now: datetime) -> appeals.AppealFiled:
     assert here.ended_at is not None, "a revoked grant has ended"
-    due = policy.appeal_due(here.policy, here.policy_version, here.ended_at, world)
+    under = policy.clocks_of(here.policy, here.policy_version, world)
+    due = None
+    if under.appeal_days is not None:
+        due = policy.due_under(here.policy, here.policy_version, under.appeal_days, under.days, here.ended_at, world)
     return appeals.file(here.appeals, grounds, due, now)
 
 

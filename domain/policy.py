@@ -128,19 +128,16 @@ def decide(command: Command, world: World, by: By, now: datetime) -> Iterator[tu
             assert_never(command)
 
 
-def calendar_of(id: str, world: World) -> str:
-    """The calendar by which the latest version of a policy counts."""
+def clocks_of(id: str, number: int, world: World) -> Clocks:
+    """The clocks of a published version."""
     found = find(world, id)
-    return found.versions[-1].clocks.calendar if found else FEDERAL
+    assert found is not None, "a grant is pinned to a policy that was published"
+    return found.versions[number - 1].clocks
 
 
-def appeal_due(id: str, number: int, decided: datetime, world: World) -> datetime | None:
-    """Until when an appeal may be filed under that version; None: at any time."""
-    found = find(world, id)
-    if found is None or (counting := found.versions[number - 1].clocks).appeal_days is None:
-        return None
-    closed = calendar.closures(world, counting.calendar)
-    return clocks.due(decided, counting.appeal_days, counting.days, closed)
+def due_under(id: str, number: int, days: int, kind: str, start: datetime, world: World) -> datetime:
+    """When so many days are over, by the calendar of a published version."""
+    return clocks.due(start, days, kind, calendar.closures(world, clocks_of(id, number, world).calendar))
 
 
 def must_exist(world: World, policy: str) -> Policy:

@@ -833,8 +833,7 @@ def submit(id: str, drafted: RequestDrafted, world: World, now: datetime) -> Wri
 
 def renewal_due(old: grant.Grant, world: World) -> datetime | None:
     """I14: until when a renewal is timely; None: at any time before the grant's end."""
-    rule = policies.find(world, old.policy)
-    days = rule.versions[old.policy_version - 1].clocks.renewal_days if rule else None
+    days = policies.clocks_of(old.policy, old.policy_version, world).renewal_days
     return None if days is None or old.until is None else old.until - timedelta(days=days)
 
 
@@ -1365,6 +1364,7 @@ def _appealed(state: AccessRequest, fact: Fact) -> AccessRequest:
                 missed=frozenset(),
                 clock_started=fact.occurred,
                 waits=(),
+                stopped=fact.occurred if any(q.answered is None for q in state.questions) else None,
                 extension_days=0,
             )
         case _:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
-from operator import itemgetter
 from typing import Any
 
 from domain import appeals, calendar, directive, grant, organization, policy, release, request
@@ -158,14 +157,17 @@ def handle(
 
 
 def pass_time(world: World, streams: Iterable[str], now: datetime, ids: Ids) -> None:
-    """Decide, in due order, what time alone has done to these streams by now."""
-    names = sorted(streams)
-    while due := min(
-        (t for name in names if (t := due_timer(world.stream(name), now))), key=itemgetter(0), default=None
-    ):
-        instant, timer = due
-        command_id = f"timer.{own_stream(timer)}.{type(timer).__name__}.{instant:%Y%m%dT%H%M%S}Z"
-        decide(timer, world, SYSTEM, instant, ids, command_id)
+    """Decide, in due order, what time alone has done to these streams by now.
+
+    What was due before a stream's last event, but only came to matter after it, occurs with that event (I8).
+    """
+    late = {name: timer for name in streams if (timer := due_timer(world.stream(name), now))}
+    while late:
+        name, (due, timer) = min(late.items(), key=lambda each: (each[1][0], each[0]))
+        command_id = f"timer.{name}.{type(timer).__name__}.{due:%Y%m%dT%H%M%S}Z"
+        decide(timer, world, SYSTEM, max(due, world.stream(name).occurred), ids, command_id)
+        following = due_timer(world.stream(name), now)
+        late = {**late, name: following} if following else {n: t for n, t in late.items() if n != name}
 
 
 def due_timer(stream: Stream, now: datetime) -> tuple[datetime, Any] | None:
