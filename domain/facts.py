@@ -22,7 +22,7 @@ class By:
     @property
     def people(self) -> frozenset[str]:
         """The person and those whose powers they use: what one may not do, they may not do for another (I4)."""
-        return frozenset((self.person, *self.via))
+        return frozenset((self.person, *self.via)) - {""}
 
 
 SYSTEM = By("system", "assent", "system")

@@ -265,7 +265,7 @@ class Change:
     text: str | None
     due_days: int | None
     drop: bool
-    proposer: str
+    proposers: frozenset[str]
     settled: bool = False
 
 
@@ -288,13 +288,13 @@ class Grant:
     supersedes: str | None = None
     suspensions: dict[str, str] = field(default_factory=dict)
     notice_respond_by: datetime | None = None
-    reinstatements_proposed: dict[str, str] = field(default_factory=dict)
+    reinstatements_proposed: dict[str, frozenset[str]] = field(default_factory=dict)
     ended: Ended | None = None
     ended_at: datetime | None = None
     superseded_by: str | None = None
     barred: bool = False
-    bar_lifting_proposed_by: str | None = None
-    revoked_by: str | None = None
+    bar_lifting_proposed_by: frozenset[str] | None = None
+    revoked_by: frozenset[str] = frozenset()
     changes: tuple[Change, ...] = ()
     renewal: str | None = None
     renewal_timely: bool = False
@@ -604,7 +604,7 @@ def concur(here: Grant, number: int, change: int, world: World, by: By, now: dat
         raise NotFound
     if proposed.settled or condition.state == "dropped":
         raise ChangeIsSettled("The change is settled already.", "a proposed change")
-    if proposed.proposer in by.people:
+    if not proposed.proposers.isdisjoint(by.people):
         raise SeparationOfDuties(f"{by.person} proposed it; another officer concurs (I4).", "another officer")
     due = condition.due
     if proposed.due_days is not None:
@@ -648,10 +648,10 @@ def reinstate(here: Grant, by: By, reason: str) -> GrantReinstated | Reinstateme
         raise SuspendedByAnother(f"It is suspended by {', '.join(holders)}.", f"an officer of {holders[0]}")
     if here.notice_respond_by is None:
         return GrantReinstated(reason)
-    proposer = here.reinstatements_proposed.get(by.organization)
-    if proposer is None:
+    proposers = here.reinstatements_proposed.get(by.organization)
+    if proposers is None:
         return ReinstatementProposed(reason)
-    if proposer == by.person:
+    if not proposers.isdisjoint(by.people):
         raise TwoPeople(f"{by.person} proposed it; another person confirms (I16).", "a second person")
     return GrantReinstated(reason)
 
@@ -672,7 +672,7 @@ def lift_bar(command: LiftBar, here: Grant, by: By) -> BarLiftingProposed | BarL
         raise NotBarred("The customer is not barred by this grant's revocation.", "a bar")
     if here.bar_lifting_proposed_by is None:
         return BarLiftingProposed(command.reason)
-    if here.bar_lifting_proposed_by == by.person:
+    if not here.bar_lifting_proposed_by.isdisjoint(by.people):
         raise TwoPeople(f"{by.person} proposed it; another person confirms (I16).", "a second person")
     return BarLifted(command.reason)
 
@@ -694,8 +694,7 @@ def file_appeal(here: Grant, grounds: str, world: World, now: datetime) -> appea
 
 def decide_appeal(command: DecideAppeal, here: Grant, world: World, by: By, now: datetime, ids: Ids) -> Written:
     """A reversal issues a new grant that names the old one; what was revoked stays revoked (I12)."""
-    involved = (here.revoked_by,) if here.revoked_by else ()
-    appeals.decidable(here.appeals, command.number, by, involved)
+    appeals.decidable(here.appeals, command.number, by, here.revoked_by)
     yield stream(here.id), appeals.AppealDecided(command.number, command.outcome, command.reason)
     if command.outcome == "reverse":
         id = ids()
@@ -766,7 +765,7 @@ def evolve(state: Grant | None, fact: Fact) -> Grant | None:
         case GrantSuspended(reason):
             return replace(state, suspensions={**state.suspensions, fact.by.organization: reason})
         case ReinstatementProposed():
-            proposed = {**state.reinstatements_proposed, fact.by.organization: fact.by.person}
+            proposed = {**state.reinstatements_proposed, fact.by.organization: fact.by.people}
             return replace(state, reinstatements_proposed=proposed)
         case GrantReinstated():
             return _without_suspension(state, fact.by.organization)
@@ -775,10 +774,10 @@ def evolve(state: Grant | None, fact: Fact) -> Grant | None:
         case RevocationNoticeWithdrawn():
             return replace(state, notice_respond_by=None, reinstatements_proposed={})
         case GrantRevoked(_, _, bar):
-            by = fact.by.person or None
-            return replace(state, ended="revoked", ended_at=fact.occurred, barred=bar, revoked_by=by)
+            people = fact.by.people
+            return replace(state, ended="revoked", ended_at=fact.occurred, barred=bar, revoked_by=people)
         case ConditionChangeProposed(condition, number, text, due_days, drop):
-            change = Change(condition, number, text, due_days, drop, fact.by.person)
+            change = Change(condition, number, text, due_days, drop, fact.by.people)
             return replace(state, changes=(*state.changes, change))
         case ConditionChanged():
             return _changed(state, fact.event)
@@ -792,7 +791,7 @@ def evolve(state: Grant | None, fact: Fact) -> Grant | None:
             barred = state.barred and outcome != "reverse"
             return replace(state, appeals=appeals.evolve(state.appeals, fact), barred=barred)
         case BarLiftingProposed():
-            return replace(state, bar_lifting_proposed_by=fact.by.person)
+            return replace(state, bar_lifting_proposed_by=fact.by.people)
         case BarLifted():
             return replace(state, barred=False, bar_lifting_proposed_by=None)
         case GrantSurrendered():

@@ -2,8 +2,19 @@
 
 import pytest
 
-from domain.errors import Malformed, NotAuthorised, NotDelegable, NotDelegated, NotFound, SeparationOfDuties
+from domain.errors import Malformed, NotAuthorised, NotDelegable, NotDelegated, NotFound, SeparationOfDuties, TwoPeople
+from domain.grant import (
+    ConcurConditionChange,
+    DecideAppeal,
+    FileAppeal,
+    NotifyIntentToRevoke,
+    ProposeConditionChange,
+    ReinstateGrant,
+    RevokeGrant,
+    SuspendGrant,
+)
 from domain.organization import (
+    Appoint,
     Delegate,
     DelegationEnded,
     EndAppointment,
@@ -11,7 +22,7 @@ from domain.organization import (
     PowersDelegated,
 )
 from domain.request import AgencySignedOff, Countersign, Recuse, RequestInformation, SignOff
-from domain.sign_offs import AllOf, Leaf
+from domain.sign_offs import AllOf, Leaf, ProposedCondition
 from tests.spec import COMMERCE, ONCD, OSTP, Story, in_review, instant
 
 TWO = AllOf((ONCD, OSTP))
@@ -95,3 +106,23 @@ def test_i4_nobody_countersigns_by_delegation_what_the_delegator_signed() -> Non
 def test_i5_nobody_acts_for_a_recused_person() -> None:
     story = delegated("SignOff").given(Recuse("nw", "omar"), by="rita")
     story.when(SignOff("nw", "oncd", "approve"), by="dora").refused(NotAuthorised)
+
+
+def test_i4_and_i16_a_power_that_acted_first_does_not_act_second() -> None:
+    powers = ("SuspendGrant", "ReinstateGrant", "NotifyIntentToRevoke", "ProposeConditionChange")
+    condition = ProposedCondition("Report misuse")
+    story = in_review(ONCD).given(SignOff("nw", "oncd", "approve_with_conditions", (condition,)), by="olga", ids=["g"])
+    story.given(Delegate("oncd", "dora", powers), by="omar")
+    story.given(ProposeConditionChange("g", 1, "Report at once"), by="dora")
+    story.when(ConcurConditionChange("g", 1, 1), by="omar").refused(SeparationOfDuties, "another officer")
+    story.given(SuspendGrant("g", "Inspection"), by="omar")
+    story.given(NotifyIntentToRevoke("g", "Misuse", instant("2026-08-01")), by="omar")
+    story.given(ReinstateGrant("g"), by="dora")
+    story.when(ReinstateGrant("g"), by="omar").refused(TwoPeople, "a second person")
+
+
+def test_i4_nobody_decides_an_appeal_against_what_was_done_with_their_power() -> None:
+    story = in_review(ONCD).given(SignOff("nw", "oncd", "approve"), by="olga", ids=["g"])
+    story.given(Delegate("oncd", "dora", ("RevokeGrant",)), by="omar").given(Appoint("assent", "omar", "decider"))
+    story.given(RevokeGrant("g", "Misuse", "Breach"), by="dora").given(FileAppeal("g", "It was not us"), by="nina")
+    story.when(DecideAppeal("g", 1, "uphold", "It was"), by="omar").refused(SeparationOfDuties, "somebody uninvolved")
