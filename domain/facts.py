@@ -10,6 +10,10 @@ Event = Any
 """One of the frozen dataclasses listed in `rulebook.EVENTS`."""
 
 
+IMPORTER = "import:"
+"""What a chain of `via` ends with where an importer told of the act: `import:<person>`."""
+
+
 @dataclass(frozen=True, slots=True)
 class By:
     """Who acted, holding which role in which organization; `via` is the chain of delegators, then the importer."""
@@ -22,7 +26,17 @@ class By:
     @property
     def people(self) -> frozenset[str]:
         """The person and those whose powers they use: what one may not do, they may not do for another (I4)."""
-        return frozenset((self.person, *self.via)) - {""}
+        return frozenset((self.person, *self.delegators)) - {""}
+
+    @property
+    def delegators(self) -> tuple[str, ...]:
+        """Whose powers are used. Who told of an act lends no power, and takes no part in it."""
+        return self.via[:-1] if self.imported else self.via
+
+    @property
+    def imported(self) -> bool:
+        """Whether an importer told of it."""
+        return bool(self.via) and self.via[-1].startswith(IMPORTER)
 
 
 SYSTEM = By("system", "assent", "system")

@@ -422,7 +422,9 @@ def sign_off_phase(command: SignOffPhase, here: Release, by: By) -> PhaseSignedO
             f"phase {coming.name}" if coming else "a further phase",
         )
     signs_for_one_agency(here.sheet, command.agency, by)
-    takes_position(here.sheet, Signature(command.agency, by.person, command.position, (), command.reason, None, by.via))
+    takes_position(
+        here.sheet, Signature(command.agency, by.person, command.position, (), command.reason, None, by.delegators)
+    )
     return PhaseSignedOff(command.phase, command.agency, command.position, command.reason)
 
 
@@ -551,7 +553,7 @@ def evolve(state: Release | None, fact: Fact) -> Release | None:
         return None
     match fact.event:
         case PhaseSignedOff(_, agency, position, reason):
-            signature = Signature(agency, fact.by.person, position, (), reason, None, fact.by.via)
+            signature = Signature(agency, fact.by.person, position, (), reason, None, fact.by.delegators)
             return replace(state, sheet=state.sheet.sign(signature))
         case PhaseSignOffCountersigned(_, agency, people):
             return replace(state, sheet=state.sheet.countersign(agency, people, fact.by.person))

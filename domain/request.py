@@ -949,7 +949,9 @@ def sign_off(command: SignOff, here: AccessRequest, world: World, by: By, now: d
         raise Malformed(
             "Conditions go with the position approve_with_conditions, and with no other.", "conditions that fit"
         )
-    signature = Signature(command.agency, by.person, command.position, command.conditions, command.reason, None, by.via)
+    signature = Signature(
+        command.agency, by.person, command.position, command.conditions, command.reason, None, by.delegators
+    )
     takes_position(here.sheet, signature)
     return AgencySignedOff(
         command.agency, here.revision, command.position, command.conditions, command.reason, command.note
@@ -1280,7 +1282,7 @@ def evolve(state: AccessRequest | None, fact: Fact) -> AccessRequest | None:
         case RequestWithdrawn(reason):
             return _decided(state, fact, "withdrawn", reason)
         case AgencySignedOff(agency, _, position, conditions, reason):
-            signature = Signature(agency, fact.by.person, position, conditions, reason, None, fact.by.via)
+            signature = Signature(agency, fact.by.person, position, conditions, reason, None, fact.by.delegators)
             return replace(state, sheet=state.sheet.sign(signature))
         case SignOffCountersigned(agency, people):
             return replace(state, sheet=state.sheet.countersign(agency, people, fact.by.person))

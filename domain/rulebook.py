@@ -150,22 +150,25 @@ def handle(
             break
         late |= newly_late
         world = begin()
-        pass_time(world, late, now, ids)
+        pass_time(world, late, now, ids, via)
     if refusal is not None:
         raise refusal
     return world, by
 
 
-def pass_time(world: World, streams: Iterable[str], now: datetime, ids: Ids) -> None:
+def pass_time(world: World, streams: Iterable[str], now: datetime, ids: Ids, via: tuple[str, ...] = ()) -> None:
     """Decide, in due order, what time alone has done to these streams by now.
 
-    What was due before a stream's last event, but only came to matter after it, occurs with that event (I8).
+    What was due before a stream's last event, but only came to matter after it, occurs with that event (I8). `via`
+    names the importer who told of that time: what an imported stream's timer opens is imported as well.
     """
     late = {name: timer for name in streams if (timer := due_timer(world.stream(name), now))}
     while late:
         name, (due, timer) = min(late.items(), key=lambda each: (each[1][0], each[0]))
         command_id = f"timer.{name}.{type(timer).__name__}.{due:%Y%m%dT%H%M%S}Z"
-        decide(timer, world, SYSTEM, max(due, world.stream(name).occurred), ids, command_id)
+        here = world.stream(name)
+        by = replace(SYSTEM, via=via) if here.imported else SYSTEM
+        decide(timer, world, by, max(due, here.occurred), ids, command_id)
         following = due_timer(world.stream(name), now)
         late = {**late, name: following} if following else {n: t for n, t in late.items() if n != name}
 

@@ -5,13 +5,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from domain.facts import By, Event, Fact
+from domain.facts import SYSTEM, By, Event, Fact
 from domain.fields import Label, is_visible
 
 S = TypeVar("S")
-
-IMPORTER = "import:"
-"""What a chain of `via` ends with where an importer told of the act: `import:<person>`."""
 
 LONG_AGO = datetime(1900, 1, 1, tzinfo=UTC)
 
@@ -20,7 +17,8 @@ LONG_AGO = datetime(1900, 1, 1, tzinfo=UTC)
 class Stream:
     """One stream folded: its state, its version for those who see all and for applicants, its last time and place.
 
-    `imported`: its last act was told by an importer, so time alone does nothing to it beyond what was imported.
+    `imported`: its last act was told by an importer, so time alone does nothing to it beyond what was imported; what
+    time did up to there leaves that as it is.
     """
 
     state: Any = None
@@ -54,7 +52,7 @@ def fold(stream: Stream, fact: Fact, evolve: Evolve) -> Stream:
         stream.applicant_version + is_visible(schema, Label.APPLICANT),
         fact.occurred,
         fact.position,
-        bool(fact.by.via) and fact.by.via[-1].startswith(IMPORTER),
+        fact.by.imported or (fact.by.role == SYSTEM.role and stream.imported),
     )
 
 

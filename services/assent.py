@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -30,6 +31,9 @@ from services.vault import MIGRATIONS as VAULT_MIGRATIONS
 from services.vault import Vault, master_key
 
 MIGRATIONS = (*LOG_MIGRATIONS, *VAULT_MIGRATIONS, *PROJECTION_MIGRATIONS)
+
+EVER = datetime(2000, 1, 1, tzinfo=UTC)
+"""Since when the first administrator holds office: acts of the past may be imported at any time."""
 
 WATCH_SECONDS = 0.5
 """How often the embedded server is looked after."""
@@ -112,7 +116,7 @@ async def bootstrap(handler: Handler, settings: Settings) -> None:
     """
     roles = ROLES["assent"] if settings.mode == "development" else ("administrator",)
     commands: list[Any] = [RegisterOrganization(ASSENT, "assent", "Assent", "US")]
-    commands += [Appoint(ASSENT, settings.root, role) for role in roles]
+    commands += [Appoint(ASSENT, settings.root, role, from_=EVER) for role in roles]
     if handler.writer.end.size == 0:
         for command in commands:
             with suppress(Refused):

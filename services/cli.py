@@ -262,9 +262,18 @@ def parser() -> argparse.ArgumentParser:
     projections = commands.add_parser("projections", help="list, rebuild or verify the projections")
     projections.add_argument("action", choices=["list", "rebuild", "verify"])
     projections.add_argument("name", nargs="*", help="which (all)")
+    past = commands.add_parser("import", help="take in acts of the past from a file of scenario lines")
+    past.add_argument("file", type=Path)
+    past.add_argument("--as", dest="person", help="who imports, a records officer (the first administrator)")
+    past.add_argument("--name", help="what the import is called; told again under it, it goes on (the file's name)")
     bench = commands.add_parser("bench", help="measure; prints figures and ratios", add_help=False)
     bench.add_argument("arguments", nargs=argparse.REMAINDER)
-    for each in (life, log, projections):
+    simulate = commands.add_parser("simulate", help="random worlds against the rule book; an auditor reads their logs")
+    simulate.add_argument("--steps", type=int, default=100_000, help="how many (100000)")
+    simulate.add_argument("--seed", type=int, default=1, help="the same seed gives the same worlds (1)")
+    simulate.add_argument("--world", type=int, help="this world alone, with the records of what went wrong")
+    simulate.add_argument("--processes", type=int, default=1, help="how many worlds at a time (1)")
+    for each in (life, log, projections, past, simulate):
         each.add_argument("--json", action="store_true", help="print JSON")
     return found
 
@@ -309,10 +318,23 @@ def _run(given: argparse.Namespace, settings: Settings) -> int:
             return show_checkpoint(settings, given.json)
         case "projections":
             return with_database(settings, lambda conninfo: project(conninfo, given.action, given.name, given.json))
+        case "import":
+            from services import imports
+
+            def take(conninfo: str) -> int:
+                return _loop(
+                    imports.command(settings, conninfo, given.file, given.person, given.name, as_json=given.json)
+                )
+
+            return with_database(settings, take)
         case "bench":
             from tests.benchmarks import command as bench
 
             return bench(given.arguments)
+        case "simulate":
+            from tests.simulation.soak import simulate
+
+            return simulate(given.steps, given.seed, given.world, given.processes, given.json)
         case _:
             raise AssertionError(given.command)
 

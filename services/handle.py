@@ -4,15 +4,16 @@ The handler holds the states of streams as of the log's size; the writer hands i
 command on those states and on the earlier commands of the batch. Nothing it decides counts before the writer says so.
 """
 
+import asyncio
 import itertools
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import reduce
 from typing import Any, assert_never
 
-from domain import rulebook
+from domain import organization, rulebook
 from domain.errors import Refused, StaleVersion
 from domain.facts import SYSTEM, By, Fact
 from domain.fields import Label, is_visible
@@ -33,11 +34,19 @@ class KeyReused(Refused):
     status, rule, title = 422, "idempotency_key", "The key was used for another command"
 
 
+class NotReached(Refused):
+    """An order in a row was not decided, for the one before it was not accepted."""
+
+    rule, title = "in_turn", "What comes before it was not accepted"
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """A person's command and how it is to be taken. A dry run has no `key` and no `fingerprint`.
 
-    `via` names the importer of an act of the past; with a `seed`, ids follow from it and are known beforehand.
+    `via` names the importer of an act of the past. With a `seed`, ids follow from it and are known beforehand; it is
+    then the seed of this `key` alone. `after` is the order before it in a row: unless that one is accepted in the same
+    append, this one is NotReached.
     """
 
     command: Any
@@ -50,21 +59,24 @@ class Order:
     dry_run: bool = False
     via: tuple[str, ...] = ()
     seed: bytes | None = None
+    after: "Order | None" = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class OwnCommand:
-    """A command of the service itself: nobody's act, and nobody's authority."""
+    """A command of the service itself: nobody's act, and nobody's authority. `occurred`: where the log learns late."""
 
     command: Any
+    occurred: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PassTime:
-    """Let time alone do what is due to these streams until an instant."""
+    """Let time alone do what is due to these streams until an instant. `via` names the importer who told of it."""
 
     streams: tuple[str, ...]
     until: datetime
+    via: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +125,26 @@ class Handler:
         version: int = settled.answer
         return _answer(order.command, settled, version)
 
-    async def instruct(self, command: Any) -> None:
-        """Have a command of the service itself decided. Raises Refused."""
-        await self.writer.submit(OwnCommand(command))
+    async def handle_in_a_row(self, orders: Sequence[Order]) -> list[Settled | BaseException]:
+        """Decide orders one upon the other, in one append: from the first refused on, none is written.
 
-    async def pass_time(self, streams: Sequence[str], until: datetime) -> int:
+        What became of each: its facts, its refusal, or NotReached. One that was taken in earlier is `repeated`, and may
+        have cost those after it their turn: NotReached without any refusal before them, they can be tried again.
+        """
+        row: list[Order] = []
+        for order in orders:
+            command = await self._vault.seal(order.command, order.person)
+            row.append(replace(order, command=command, after=row[-1] if row else None))
+        submitted = (self.writer.submit(order, order.key, order.fingerprint) for order in row)
+        return await asyncio.gather(*submitted, return_exceptions=True)
+
+    async def instruct(self, command: Any, occurred: datetime | None = None) -> None:
+        """Have a command of the service itself decided. Raises Refused."""
+        await self.writer.submit(OwnCommand(command, occurred))
+
+    async def pass_time(self, streams: Sequence[str], until: datetime, via: tuple[str, ...] = ()) -> int:
         """Write what time alone has done to these streams until then; how many facts that made."""
-        settled = await self.writer.submit(PassTime(tuple(streams), until))
+        settled = await self.writer.submit(PassTime(tuple(streams), until, via))
         return len(settled.facts)
 
     async def state(self, stream: str) -> Any:
@@ -180,24 +205,29 @@ class _Batch:
         self._size = size
         self._written: dict[str, Stream] = {}
         self._fresh: set[str] = set()
+        self._organizations: set[str] = set()
+        self._accepted: set[int] = set()
+        self._incomplete = False
 
     def decide(self, work: Order | OwnCommand | PassTime) -> Decision:
         try:
             match work:
                 case Order():
                     return self._order(work)
-                case OwnCommand(command):
+                case OwnCommand(command, occurred):
                     world = self._begin()
-                    rulebook.decide(command, world, SYSTEM, self._recorded, self._new_id, new_id(self._recorded))
-                case PassTime(streams, until):
+                    now = min(occurred or self._recorded, self._recorded)
+                    rulebook.decide(command, world, SYSTEM, now, self._new_id, new_id(self._recorded))
+                case PassTime(streams, until, via):
                     world = self._begin()
-                    rulebook.pass_time(world, streams, min(until, self._recorded), self._new_id)
+                    rulebook.pass_time(world, streams, min(until, self._recorded), self._new_id, via)
                 case _:
                     assert_never(work)
             return self._take(world)
         except Refused as refusal:
             return Decision(refusal=refusal)
         except Unloaded:
+            self._incomplete = True
             raise
         except Exception as error:
             _log.exception("A command could not be decided")
@@ -205,7 +235,10 @@ class _Batch:
 
     def _order(self, order: Order) -> Decision:
         """Versions are those of the caller's view, and so is what If-Match compares."""
+        if not (order.after is None or id(order.after) in self._accepted or self._incomplete):
+            raise NotReached("An order before it in its row was not accepted.")
         command_id = new_id(self._recorded)
+        begin, ids = self._seeded(order, order.seed) if order.seed else (self._begin, self._new_id)
 
         def compare(world: World, by: By) -> None:
             if order.if_match is not None:
@@ -216,11 +249,11 @@ class _Batch:
 
         world, by = rulebook.handle(
             order.command,
-            self._begin,
+            begin,
             order.person,
             order.acting_as,
             order.occurred,
-            self._ids(order),
+            ids,
             command_id,
             compare,
             order.via,
@@ -229,15 +262,24 @@ class _Batch:
         version = _version(world.stream(own_stream(order.command) or own[0].stream), by)
         if order.dry_run:
             return Decision(answer=replace(_answer(order.command, Settled(own, (), 0), version), dry_run=True))
+        self._accepted.add(id(order))
         return self._take(world, version, len(world.facts) - len(own))
 
     def _take(self, world: World, version: int = 0, own: int = 0) -> Decision:
         self._written.update(world.written)
+        self._organizations.update(
+            id for kind, _, id in (name.partition("-") for name in world.written) if kind == organization.KIND
+        )
         self._size += len(world.facts)
         return Decision(world.facts, None, version, own)
 
     def _begin(self) -> World:
-        return World(self._stream, self._replica.organizations_of, rulebook.evolve_of, self._size, self._recorded)
+        return World(self._stream, self._organizations_of, rulebook.evolve_of, self._size, self._recorded)
+
+    def _organizations_of(self, person: str) -> Iterable[str]:
+        """Perhaps more than appointed the person: the batch may have changed any that it wrote to."""
+        known = self._replica.organizations_of(person)
+        return self._organizations.union(known) if self._organizations else known
 
     def _stream(self, name: str) -> Stream:
         found = self._written.get(name) or self._resident.get(name)
@@ -252,13 +294,25 @@ class _Batch:
         self._fresh.add(id)
         return id
 
-    def _ids(self, order: Order) -> Callable[[], str]:
-        """The ids of a command with a seed follow from it, one by one; a stream of that name may exist already."""
-        if order.seed is None:
-            return self._new_id
-        seed, instant = order.seed, order.occurred or self._recorded
+    def _seeded(self, order: Order, seed: bytes) -> tuple[Callable[[], World], Callable[[], str]]:
+        """The beginning of an order, and the ids that follow from its seed, one by one from each beginning.
+
+        A stream of such a name exists only where the order's key was used; then nothing that is decided here counts.
+        """
+        instant = order.occurred or self._recorded
         nths = itertools.count()
-        return lambda: seeded_id(instant, seed, next(nths))
+
+        def begin() -> World:
+            nonlocal nths
+            nths = itertools.count()
+            return self._begin()
+
+        def next_id() -> str:
+            id = seeded_id(instant, seed, next(nths))
+            self._fresh.add(id)
+            return id
+
+        return begin, next_id
 
 
 def _version(stream: Stream, by: By) -> int:

@@ -38,7 +38,7 @@ class BadScenario(Exception):
 def read_scenario(text: str) -> Steps:
     """The steps with their line numbers, from 1. Raises BadScenario."""
     steps: Steps = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
