@@ -156,21 +156,38 @@ def handle(
     return world, by
 
 
+def let_time_pass(
+    begin: Callable[[], World], streams: Iterable[str], now: datetime, ids: Ids, via: tuple[str, ...] = ()
+) -> World:
+    """The world after what time alone has done by now to these streams, and to those that it reads on the way (I8)."""
+    late = set(streams)
+    while True:
+        world = begin()
+        pass_time(world, late, now, ids, via)
+        newly_late = {name for name in world.read - late if due_timer(world.before(name), now)}
+        if not newly_late:
+            return world
+        late |= newly_late
+
+
 def pass_time(world: World, streams: Iterable[str], now: datetime, ids: Ids, via: tuple[str, ...] = ()) -> None:
     """Decide, in due order, what time alone has done to these streams by now.
 
     What was due before a stream's last event, but only came to matter after it, occurs with that event (I8). `via`
     names the importer who told of that time: what an imported stream's timer opens is imported as well.
     """
-    late = {name: timer for name in streams if (timer := due_timer(world.stream(name), now))}
+    names = set(streams)
+    late = {name: timer for name in names if (timer := due_timer(world.stream(name), now))}
     while late:
         name, (due, timer) = min(late.items(), key=lambda each: (each[1][0], each[0]))
         command_id = f"timer.{name}.{type(timer).__name__}.{due:%Y%m%dT%H%M%S}Z"
         here = world.stream(name)
         by = replace(SYSTEM, via=via) if here.imported else SYSTEM
-        decide(timer, world, by, max(due, here.occurred), ids, command_id)
-        following = due_timer(world.stream(name), now)
-        late = {**late, name: following} if following else {n: t for n, t in late.items() if n != name}
+        facts = decide(timer, world, by, max(due, here.occurred), ids, command_id)
+        for touched in names & {fact.stream for fact in facts}:
+            late.pop(touched, None)
+            if following := due_timer(world.stream(touched), now):
+                late[touched] = following
 
 
 def due_timer(stream: Stream, now: datetime) -> tuple[datetime, Any] | None:

@@ -219,8 +219,8 @@ class _Batch:
                     now = min(occurred or self._recorded, self._recorded)
                     rulebook.decide(command, world, SYSTEM, now, self._new_id, new_id(self._recorded))
                 case PassTime(streams, until, via):
-                    world = self._begin()
-                    rulebook.pass_time(world, streams, min(until, self._recorded), self._new_id, via)
+                    until = min(until, self._recorded)
+                    world = rulebook.let_time_pass(self._begin, streams, until, self._new_id, via)
                 case _:
                     assert_never(work)
             return self._take(world)
