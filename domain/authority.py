@@ -316,13 +316,14 @@ class Reach:
 
 def reach(person: str, held: tuple[Office, ...]) -> Reach:
     """What those offices let a person read."""
+    of_assent = [o.role for o in held if o.organization == ASSENT]
     clearance = None
-    if any(o.organization == ASSENT and o.role in ("registrar", "decider") for o in held):
+    if "registrar" in of_assent or "decider" in of_assent:
         clearance = Label.INTERAGENCY
-    if any(o.organization == ASSENT and o.role == "auditor" for o in held):
+    if "auditor" in of_assent:
         clearance = Label.AUDITOR
-    full = frozenset(o.organization for o in held if o.kind == "agency" or o.role == "release_manager")
-    return Reach(person, clearance, full, frozenset(o.organization for o in held if o.role == "applicant"))
+    full = frozenset([o.organization for o in held if o.kind == "agency" or o.role == "release_manager"])
+    return Reach(person, clearance, full, frozenset([o.organization for o in held if o.role == "applicant"]))
 
 
 def must_see(command: Any, world: World, person: str, held: tuple[Office, ...]) -> None:

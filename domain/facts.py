@@ -76,4 +76,5 @@ def seen(fact: Fact, clearance: Label) -> Fact | None:
     by = fact.by
     if clearance < Label.INTERAGENCY and by.role not in ("applicant", "system"):
         by = HIDDEN if who(kind) > clearance else By("", by.organization, "")
-    return replace(fact, by=by, event=redact(fact.event, clearance))
+    event = redact(fact.event, clearance)
+    return fact if event is fact.event and by is fact.by else replace(fact, by=by, event=event)

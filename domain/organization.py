@@ -207,7 +207,7 @@ class Organization:
 
     def roles(self, person: str, now: datetime) -> tuple[Role, ...]:
         """The roles that person holds here at that time."""
-        return tuple(a.role for a in self.appointments.get(person, ()) if a.in_force(now))
+        return tuple([a.role for a in self.appointments.get(person, ()) if a.in_force(now)])
 
     def officers(self, now: datetime) -> Iterator[tuple[str, Role]]:
         """Everybody who holds a role here at that time."""

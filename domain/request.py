@@ -366,6 +366,8 @@ class AccessRequest:
     applicant: str
     revision: int = 1
     terms: Terms | None = None
+    agencies: tuple[str, ...] = ()
+    """The agencies of the pinned tree."""
     submitted: datetime | None = None
     intake_due: datetime | None = None
     registered: datetime | None = None
@@ -403,11 +405,6 @@ class AccessRequest:
         if self.terms.decider and verdict(self.terms.sign_offs, self.sheet) is not Verdict.WAITS:
             return "awaiting_decision"
         return "on_hold" if self.stopped else "in_review"
-
-    @property
-    def agencies(self) -> tuple[str, ...]:
-        """The agencies of the pinned tree."""
-        return agencies(self.terms.sign_offs) if self.terms else ()
 
     def question(self, number: int) -> Question:
         found = next((q for q in self.questions if q.number == number), None)
@@ -1252,7 +1249,7 @@ def timer(state: AccessRequest, now: datetime) -> tuple[datetime, MissDeadline |
     if state.registered is None:
         if state.intake_due and state.intake_due <= now and None not in state.missed:
             coming.append((state.intake_due, MissDeadline(state.id, None)))
-    elif state.stopped is None and any(d <= now and agency not in state.missed for agency, d in state.dues.items()):
+    elif state.stopped is None and min(state.dues.values(), default=clocks.NEVER) <= now:
         coming += [
             (state.dues[leaf.agency], MissDeadline(state.id, leaf.agency))
             for leaf in waiting(state.terms.sign_offs, state.sheet)
@@ -1267,7 +1264,8 @@ def evolve(state: AccessRequest | None, fact: Fact) -> AccessRequest | None:
             return _application(fact, e)
         case RequestSubmitted() as e:
             base = state or _application(fact, e)
-            return replace(base, terms=e.terms, submitted=fact.occurred, intake_due=e.intake_due)
+            pinned = replace(base, terms=e.terms, agencies=agencies(e.terms.sign_offs))
+            return replace(pinned, submitted=fact.occurred, intake_due=e.intake_due)
     if state is None:
         return None
     match fact.event:

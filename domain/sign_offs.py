@@ -161,7 +161,7 @@ class Sheet:
     asking: frozenset[str] = field(default=frozenset())
 
     def of(self, agency: str) -> tuple[Signature, ...]:
-        return tuple(s for s in self.signatures if s.agency == agency)
+        return tuple([s for s in self.signatures if s.agency == agency])
 
     def sign(self, signature: Signature) -> "Sheet":
         """The later position of an officer stands."""
@@ -195,10 +195,10 @@ def leaf_verdict(leaf: Leaf, sheet: Sheet) -> Verdict:
     if leaf.agency in sheet.overruled:
         return Verdict.APPROVES
     signed = sheet.of(leaf.agency)
-    settled = tuple(s for s in signed if s.countersigned or not leaf.countersign)
-    if any(s.position == "refuse" for s in settled):
+    settled = [s.position for s in signed if s.countersigned or not leaf.countersign]
+    if "refuse" in settled:
         return Verdict.REFUSES
-    if leaf.agency in sheet.asking or any(s.position == "refuse" for s in signed):
+    if leaf.agency in sheet.asking or "refuse" in [s.position for s in signed]:
         return Verdict.WAITS
     if leaf.agency in sheet.deemed or len(settled) >= leaf.quorum:
         return Verdict.APPROVES

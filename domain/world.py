@@ -1,8 +1,9 @@
 """What does a rule see while it decides: the streams as the log has them, and what this command has written so far?"""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, TypeVar
 
 from domain.facts import SYSTEM, By, Event, Fact
@@ -58,7 +59,13 @@ def fold(stream: Stream, fact: Fact, evolve: Evolve) -> Stream:
 
 def kind_of(command: Any) -> str:
     """The kind of stream a command acts on: the name of the file it is written in."""
-    return type(command).__module__.rpartition(".")[2]
+    schema: type = type(command)
+    return _file_of(schema)
+
+
+@cache
+def _file_of(schema: type) -> str:
+    return schema.__module__.rpartition(".")[2]
 
 
 def own_stream(command: Any) -> str | None:
@@ -86,20 +93,27 @@ class World:
         self._base = base
         self.organizations_of = organizations_of
         self._evolve_of = evolve_of
+        self._found: dict[str, Stream] = {}
         self._written: dict[str, Stream] = {}
-        self.read: set[str] = set()
+        self._now: dict[str, Stream] = {}
         self.facts: list[Fact] = []
         self.position = position
         self.recorded = recorded
 
     def stream(self, name: str) -> Stream:
-        self.read.add(name)
-        written = self._written.get(name)
-        return self._base(name) if written is None else written
+        here = self._now.get(name)
+        if here is None:
+            here = self._now[name] = self._found[name] = self._base(name)
+        return here
+
+    @property
+    def read(self) -> Set[str]:
+        """The names of the streams that were read, or written."""
+        return self._found.keys()
 
     def before(self, name: str) -> Stream:
-        """The stream as it was before this command wrote anything."""
-        return self._base(name)
+        """A stream that was read, as it was before this command wrote anything."""
+        return self._found[name]
 
     def state(self, name: str, kind: type[S]) -> S | None:
         """The state of a stream, or None where nothing has happened in it."""
@@ -121,7 +135,7 @@ class World:
             cause,
             event,
         )
-        self._written[name] = fold(before, fact, self._evolve_of(name))
+        self._now[name] = self._written[name] = fold(before, fact, self._evolve_of(name))
         self.facts.append(fact)
         return fact
 

@@ -5,6 +5,7 @@ make. After every fact the rows are made again; where one differs, the earlier o
 `until`, excluded) and the new one takes its place. So rows depend on the log alone, not on how it was cut into batches.
 """
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,9 @@ Load = Callable[[Collection[str], int], Awaitable[Mapping[str, Sequence[Fact]]]]
 
 STREAMS_MAX = 10_000
 """Folded streams that one table keeps in memory; others are folded again from the log when they change."""
+
+FACTS_AT_A_STRETCH = 50
+"""After so many facts, others in the same process get their turn."""
 
 TEXT = 'text COLLATE "C"'
 TEXTS = "text[]"
@@ -146,7 +150,9 @@ class Rows:
             return
         await self._recall(mine)
         changes = _Changes()
-        for fact in mine:
+        for nth, fact in enumerate(mine):
+            if nth % FACTS_AT_A_STRETCH == 0:
+                await asyncio.sleep(0)
             self._apply(self._known[fact.stream], fact, changes, folds)
         self._trim()
         if changes.gone:

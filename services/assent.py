@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +18,7 @@ from services.clock import Clock, ManualClock, RealClock
 from services.closures import missing_closures
 from services.handle import Handler
 from services.http.app import build_app
+from services.log.reader import Pool
 from services.log.schema import MIGRATIONS as LOG_MIGRATIONS
 from services.log.signer import Signer, SignerFolder, check_at_start
 from services.migrations import migrate
@@ -34,6 +35,9 @@ MIGRATIONS = (*LOG_MIGRATIONS, *VAULT_MIGRATIONS, *PROJECTION_MIGRATIONS)
 
 EVER = datetime(2000, 1, 1, tzinfo=UTC)
 """Since when the first administrator holds office: acts of the past may be imported at any time."""
+
+FOLLOWING = frozenset({"project", "sign"})
+"""The roles that need the log alone."""
 
 WATCH_SECONDS = 0.5
 """How often the embedded server is looked after."""
@@ -61,17 +65,25 @@ def clock_of(settings: Settings) -> Clock:
     return RealClock()
 
 
+@dataclass(frozen=True, slots=True)
+class _Database:
+    """The migrated database, whose log is the one that was signed."""
+
+    conninfo: str
+    pool: Pool
+    folder: SignerFolder
+
+
 @asynccontextmanager
-async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Assent]:
-    """Start everything in order; end it in reverse. Raises PostgresUnavailable, MigrationRefused or LogRefused."""
+async def _database(settings: Settings) -> AsyncIterator[_Database]:
+    """Bring it up, look after it, leave it. Raises PostgresUnavailable, MigrationRefused or LogRefused."""
     server = open_database(settings)
     conninfo = await asyncio.to_thread(server.start)
     try:
         await asyncio.to_thread(migrate, conninfo, MIGRATIONS)
         folder = SignerFolder(settings.data / "signer", settings.origin)
         await asyncio.to_thread(check_at_start, conninfo, folder)
-        signer = Signer(conninfo, folder)
-        async with AsyncConnectionPool(
+        pool: Pool = AsyncConnectionPool(
             conninfo,
             min_size=2,
             max_size=12,
@@ -79,33 +91,70 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
             kwargs={"autocommit": True},
             timeout=5.0,
             reconnect_timeout=2.0,
-        ) as pool:
-            vault = Vault(pool, master_key(settings.data / "keys" / "master"))
-            replica = await loaded(conninfo)
-            handler = Handler(settings, conninfo, pool, clock or clock_of(settings), replica, vault)
-            await handler.writer.start()
-            is_new = handler.writer.end.size == 0
-            await bootstrap(handler, settings)
-            projecting = Projecting(conninfo)
-            timers = Timers(handler, pool)
-            tasks = [
-                asyncio.create_task(_look_after(server, pool), name="postgres"),
-                asyncio.create_task(replica.follow(conninfo), name="replica"),
-                asyncio.create_task(projecting.run(), name="projector"),
-                asyncio.create_task(timers.run(), name="timers"),
-            ]
-            signer.start()
+        )
+        async with pool, _doing(postgres=_look_after(server, pool)):
+            yield _Database(conninfo, pool, folder)
+    finally:
+        await asyncio.to_thread(server.stop)
+
+
+@asynccontextmanager
+async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Assent]:
+    """Serve, and do what `roles` says beside it; end in reverse order.
+
+    Raises PostgresUnavailable, MigrationRefused or LogRefused.
+    """
+    async with _database(settings) as database:
+        conninfo, pool = database.conninfo, database.pool
+        vault = Vault(pool, master_key(settings.data / "keys" / "master"))
+        replica = await loaded(conninfo)
+        handler = Handler(settings, conninfo, pool, clock or clock_of(settings), replica, vault)
+        timers = Timers(handler, pool)
+        await handler.writer.start()
+        is_new = handler.writer.end.size == 0
+        await bootstrap(handler, settings)
+        work = {"replica": replica.follow(conninfo, handler.writer.is_own)}
+        if "timers" in settings.roles:
+            work["timers"] = timers.run()
+        async with _doing(**work), _following(database, settings.roles):
             try:
-                app = build_app(settings, handler, pool, vault, projecting, folder, timers.advance)
+                app = build_app(settings, handler, pool, vault, Projecting(conninfo), database.folder, timers.advance)
                 yield Assent(app, handler, is_new)
             finally:
                 await handler.writer.stop()
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-                await asyncio.to_thread(signer.stop)
+
+
+@asynccontextmanager
+async def following(settings: Settings) -> AsyncIterator[None]:
+    """Serve nobody, but bring projections and checkpoints up to the log. Raises as `running` does."""
+    async with _database(settings) as database, _following(database, FOLLOWING):
+        yield
+
+
+@asynccontextmanager
+async def _following(database: _Database, roles: frozenset[str]) -> AsyncIterator[None]:
+    """What follows from the log, as far as these roles go."""
+    signer = Signer(database.conninfo, database.folder)
+    work = {"projector": Projecting(database.conninfo).run()} if "project" in roles else {}
+    async with _doing(**work):
+        if "sign" in roles:
+            signer.start()
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(signer.stop)
+
+
+@asynccontextmanager
+async def _doing(**work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Tasks by name, for as long as they are needed."""
+    tasks = [asyncio.create_task(each, name=name) for name, each in work.items()]
+    try:
+        yield
     finally:
-        await asyncio.to_thread(server.stop)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def bootstrap(handler: Handler, settings: Settings) -> None:

@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 it ran, and the answer is no (a story differs, a projectio
 
 import argparse
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -14,7 +15,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,9 +27,10 @@ import psycopg
 import uvicorn
 
 from services import demo
-from services.assent import MIGRATIONS, Assent, running
+from services.assent import MIGRATIONS, Assent, following, running
 from services.clock import ManualClock
 from services.http.identity import BACKDATE, DevelopmentIssuer, DevelopmentOnly
+from services.http.protocol import Protocol
 from services.log.signer import LogRefused
 from services.migrations import MigrationRefused, migrate
 from services.play import BadScenario, Player, StepFailed, Steps, first_instant, read_scenario
@@ -63,9 +65,10 @@ async def serving(app: Any, settings: Settings) -> AsyncIterator[tuple[_Server, 
         app,
         host=settings.host,
         port=settings.port,
-        http="httptools",
+        http=Protocol,
         lifespan="off",
         access_log=False,
+        proxy_headers=False,
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=1,
@@ -106,9 +109,7 @@ def _listen(settings: Settings) -> socket.socket:
 
 async def serve(settings: Settings, told: bool) -> int:
     """Serve until Ctrl-C or SIGTERM. With `told`, an empty log opens on the demo story."""
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = _stop_signal()
     tell = told and settings.mode == "development" and settings.clock == "real"
     clock = ManualClock(datetime.now(UTC) - timedelta(days=demo.DAYS)) if tell else None
     async with running(settings, clock) as assent:
@@ -117,11 +118,36 @@ async def serve(settings: Settings, told: bool) -> int:
                 print("Telling the demo story …", flush=True)
                 await tell_demo(assent, settings)
             assent.use_real_clock()
+        rarely_collect()
         async with serving(assent.app, settings) as (_, address):
             print(greeting(address, settings), flush=True)
             await stop.wait()
             print("Stopping.", flush=True)
     return 0
+
+
+def rarely_collect() -> None:
+    """What was loaded stays, so the garbage collector need not walk through it; and it need not look so often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
+
+
+async def work(parts: AbstractAsyncContextManager[Any], what: str) -> int:
+    """Do what a process does without being asked, until Ctrl-C or SIGTERM."""
+    stop = _stop_signal()
+    async with parts:
+        print(what, flush=True)
+        await stop.wait()
+        print("Stopping.", flush=True)
+    return 0
+
+
+def _stop_signal() -> asyncio.Event:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
 
 
 async def tell_demo(assent: Assent, settings: Settings) -> None:
@@ -246,6 +272,8 @@ def parser() -> argparse.ArgumentParser:
     found.formatter_class = argparse.RawDescriptionHelpFormatter
     commands = found.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("serve", help="serve until Ctrl-C; without a command, as this, on a demo story")
+    commands.add_parser("project", help="bring projections and checkpoints up to the log, apart from serving")
+    commands.add_parser("timers", help="do what time alone does, apart from serving")
     story = commands.add_parser("play", help="play a scenario and compare the answers")
     story.add_argument("file", type=Path)
     story.add_argument("--url", help="a running service with a manual clock; without, one of its own")
@@ -266,8 +294,7 @@ def parser() -> argparse.ArgumentParser:
     past.add_argument("file", type=Path)
     past.add_argument("--as", dest="person", help="who imports, a records officer (the first administrator)")
     past.add_argument("--name", help="what the import is called; told again under it, it goes on (the file's name)")
-    bench = commands.add_parser("bench", help="measure; prints figures and ratios", add_help=False)
-    bench.add_argument("arguments", nargs=argparse.REMAINDER)
+    commands.add_parser("bench", help="measure; prints figures and ratios", add_help=False)
     simulate = commands.add_parser("simulate", help="random worlds against the rule book; an auditor reads their logs")
     simulate.add_argument("--steps", type=int, default=100_000, help="how many (100000)")
     simulate.add_argument("--seed", type=int, default=1, help="the same seed gives the same worlds (1)")
@@ -286,9 +313,13 @@ def _instant(text: str) -> datetime:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit code."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    given = parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _run(given, read_settings(os.environ))
+        if words[:1] == ["bench"]:  # its options are its own, --help too
+            from tests.benchmarks import command as bench
+
+            return bench(words[1:])
+        return _run(parser().parse_args(words), read_settings(os.environ))
     except (BadSetting, BadScenario, DevelopmentOnly, PostgresUnavailable, MigrationRefused, LogRefused, Unable) as no:
         print(no, file=sys.stderr)
     except OSError as error:
@@ -305,6 +336,11 @@ def _run(given: argparse.Namespace, settings: Settings) -> int:
     match given.command:
         case None | "serve":
             return _loop(serve(settings, told=given.command is None))
+        case "project":
+            return _loop(work(following(settings), "Assent brings projections and checkpoints up to the log."))
+        case "timers":
+            parts = running(replace(settings, roles=frozenset({"timers"})))
+            return _loop(work(parts, "Assent does what time alone does."))
         case "play":
             say: Callable[[str], None] = (lambda words: None) if given.quiet else print
             return _loop(play(settings, read_scenario(given.file.read_text()), given.url, say))
@@ -327,10 +363,6 @@ def _run(given: argparse.Namespace, settings: Settings) -> int:
                 )
 
             return with_database(settings, take)
-        case "bench":
-            from tests.benchmarks import command as bench
-
-            return bench(given.arguments)
         case "simulate":
             from tests.simulation.soak import simulate
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import reduce
+from operator import is_
 from typing import Any, assert_never
 
 from domain import organization, rulebook
@@ -109,6 +110,7 @@ class Handler:
         self._vault = vault
         self._states: dict[str, Stream] = {}
         self._states_max = settings.states_max
+        self._decided: _Batch | None = None
         self.writer = Writer(conninfo, self, settings.queue_max)
 
     async def handle(self, order: Order) -> Answer:
@@ -179,17 +181,27 @@ class Handler:
                 needed.add(missing.stream)
         if needed:
             raise NeedsStreams(needed)
+        self._decided = batch
         return decisions
 
     def load(self, stream: str, facts: Sequence[Fact]) -> None:
         self._states[stream] = folded(stream, facts)
 
     def fold(self, facts: Sequence[Fact]) -> None:
-        """Streams that are not resident, and have a past, stay so: they are loaded when a rule asks for them."""
-        for fact in facts:
-            before = self._states.pop(fact.stream, EMPTY if fact.version == 1 else None)
-            if before is not None:
-                self._states[fact.stream] = fold(before, fact, rulebook.evolve_of(fact.stream))
+        """Streams that are not resident, and have a past, stay so: they are loaded when a rule asks for them.
+
+        What was just decided here was folded while it was.
+        """
+        batch, self._decided = self._decided, None
+        if batch is not None and batch.made(facts):
+            for name, stream in batch.written.items():
+                self._states.pop(name, None)
+                self._states[name] = stream
+        else:
+            for fact in facts:
+                before = self._states.pop(fact.stream, EMPTY if fact.version == 1 else None)
+                if before is not None:
+                    self._states[fact.stream] = fold(before, fact, rulebook.evolve_of(fact.stream))
         self.replica.take(facts)
         while len(self._states) > self._states_max:
             del self._states[next(iter(self._states))]
@@ -203,11 +215,16 @@ class _Batch:
         self._replica = replica
         self._recorded = recorded
         self._size = size
-        self._written: dict[str, Stream] = {}
+        self._facts: list[Fact] = []
+        self.written: dict[str, Stream] = {}
         self._fresh: set[str] = set()
         self._organizations: set[str] = set()
         self._accepted: set[int] = set()
         self._incomplete = False
+
+    def made(self, facts: Sequence[Fact]) -> bool:
+        """Whether these are the very facts that the batch's commands wrote, all of them."""
+        return len(facts) == len(self._facts) and all(map(is_, facts, self._facts))
 
     def decide(self, work: Order | OwnCommand | PassTime) -> Decision:
         try:
@@ -266,7 +283,8 @@ class _Batch:
         return self._take(world, version, len(world.facts) - len(own))
 
     def _take(self, world: World, version: int = 0, own: int = 0) -> Decision:
-        self._written.update(world.written)
+        self.written.update(world.written)
+        self._facts += world.facts
         self._organizations.update(
             id for kind, _, id in (name.partition("-") for name in world.written) if kind == organization.KIND
         )
@@ -282,7 +300,7 @@ class _Batch:
         return self._organizations.union(known) if self._organizations else known
 
     def _stream(self, name: str) -> Stream:
-        found = self._written.get(name) or self._resident.get(name)
+        found = self.written.get(name) or self._resident.get(name)
         if found is not None:
             return found
         if name.partition("-")[2] in self._fresh:

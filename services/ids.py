@@ -1,11 +1,15 @@
 """How do requests, grants and directives get ids that are unique and sort by the time they were made?"""
 
-import secrets
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from hashlib import sha256
+
+from services.chance import CHUNK_BYTES, chunk
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 LENGTH = 26
+INSTANT_LENGTH = 10
+_PAIRS = [high + low for high in ALPHABET for low in ALPHABET]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -14,7 +18,7 @@ def new_id(now: datetime) -> str:
 
     Ids of different milliseconds sort by time, ids of the same one at random. `now` is aware; ValueError before 1970.
     """
-    return _written(now, secrets.randbits(74))
+    return _written(now, int.from_bytes(chunk()) >> 8 * CHUNK_BYTES - 74)
 
 
 def seeded_id(instant: datetime, seed: bytes, nth: int) -> str:
@@ -24,9 +28,19 @@ def seeded_id(instant: datetime, seed: bytes, nth: int) -> str:
 
 
 def _written(now: datetime, chance: int) -> str:
+    version, variant = 0b0111, 0b10
+    number = version << 76 | chance >> 62 << 64 | variant << 62 | chance & (1 << 62) - 1
+    return _instant(now) + _text(number, LENGTH - INSTANT_LENGTH)
+
+
+@lru_cache(maxsize=16)
+def _instant(now: datetime) -> str:
+    """The first characters; the commands of a batch have them in common."""
     milliseconds = (now - _EPOCH) // timedelta(milliseconds=1)
     if milliseconds < 0:
         raise ValueError(f"{now.isoformat()} is before 1970 and has no sortable id.")
-    version, variant = 0b0111, 0b10
-    number = milliseconds << 80 | version << 76 | chance >> 62 << 64 | variant << 62 | chance & (1 << 62) - 1
-    return "".join(ALPHABET[number >> shift & 31] for shift in range(5 * (LENGTH - 1), -1, -5))
+    return _text(milliseconds, INSTANT_LENGTH)
+
+
+def _text(number: int, length: int) -> str:
+    return "".join([_PAIRS[number >> shift & 1023] for shift in range(5 * (length - 2), -1, -10)])

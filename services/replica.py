@@ -20,7 +20,7 @@ from domain.facts import Fact
 from domain.organization import PersonAppointed, PowersDelegated
 from domain.world import EMPTY, Stream, World, fold
 from services.log import reader
-from services.log.follower import follow
+from services.log.follower import IsOwn, follow
 from services.log.reader import Connection
 
 PAGE_ROWS = 5000
@@ -45,9 +45,9 @@ class Replica:
         while facts := await reader.page(conn, after=self.position, limit=PAGE_ROWS):
             self.take(facts)
 
-    async def follow(self, conninfo: str) -> None:
-        """Take in what other processes append, for ever."""
-        async for facts in follow(conninfo, self.position):
+    async def follow(self, conninfo: str, is_own: IsOwn) -> None:
+        """Take in what other processes append, for ever; what this one's writer appends, it folds in as well."""
+        async for facts in follow(conninfo, self.position, known=lambda: self.position, is_own=is_own):
             self.take(facts)
 
     def take(self, facts: Sequence[Fact]) -> None:

@@ -76,6 +76,16 @@ def _one_of(*choices: str) -> Callable[[str], Any]:
     return read
 
 
+def _some_of(*choices: str) -> Callable[[str], frozenset[str]]:
+    def read(value: str) -> frozenset[str]:
+        found = frozenset(filter(None, value.split(",")))
+        if not found <= set(choices):
+            raise ValueError(f"some of {', '.join(choices)}, with commas between them, or nothing")
+        return found
+
+    return read
+
+
 def _number(least: int, most: int) -> Callable[[str], int]:
     def read(value: str) -> int:
         if not (value.isascii() and value.isdigit() and least <= int(value[:12]) <= most):
@@ -103,6 +113,12 @@ class Settings:
         "development",
         _one_of("development", "production"),
         "`development` has a token issuer of its own, and listens on this machine only; `production` has neither.",
+    )
+    roles: frozenset[str] = _setting(
+        "ASSENT_ROLES",
+        "project,sign,timers",
+        _some_of("project", "sign", "timers"),
+        "What `serve` does beside serving; what it leaves out, `project` and `timers` do as processes of their own.",
     )
     clock: Literal["real", "manual"] = _setting(
         "ASSENT_CLOCK",

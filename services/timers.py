@@ -13,6 +13,7 @@ from psycopg_pool import PoolTimeout
 
 from domain.errors import Refused
 from projections import deadlines
+from projections.tracking import NotReady
 from services.clock import ManualClock, RealClock
 from services.handle import Handler
 from services.log.reader import Pool
@@ -38,6 +39,8 @@ class Timers:
             try:
                 if isinstance(self._handler.clock, RealClock):
                     await self.see_to(self._handler.clock.now())
+            except NotReady:
+                pass  # the projector has not come so far; it will be asked again
             except (Refused, PoolTimeout, psycopg.OperationalError) as error:
                 _log.warning("What is due will be seen to later: %s", error)
             await asyncio.sleep(POLL_SECONDS)

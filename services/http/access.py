@@ -112,7 +112,7 @@ class Evaluations:
         position = self._replica.access.position
         reasons = Reasons(found.reason, position, found.because, found.valid_until)
         body = _encode(Decision(found.allowed, reasons))
-        await send_answer(send, request_id(headers.get(b"x-request-id")), 200, body, JSON)
+        await send_answer(scope, send, request_id(headers.get(b"x-request-id")), 200, body, JSON)
 
     async def _wait_for(self, position: int | None) -> None:
         if position is not None and not await self._replica.at_least(position, WAIT_SECONDS_MAX):

@@ -102,14 +102,14 @@ class Door:
                 raise MethodNotAllowed(["POST"])
             await self._framed(scope, receive, send)
         except Refused as refusal:
-            await send_refusal(send, _id(scope), refusal)
+            await send_refusal(scope, send, _id(scope), refusal)
         except ConnectionError:
             return
         except psycopg.OperationalError:
-            await send_refusal(send, _id(scope), _without_storage())
+            await send_refusal(scope, send, _id(scope), _without_storage())
         except Exception:
             _log.exception("A request failed: %s %s", scope["method"], scope["path"])
-            await send_refusal(send, _id(scope), Unexpected())
+            await send_refusal(scope, send, _id(scope), Unexpected())
 
     async def _posted(self, scope: Scope, receive: Receive, send: Send) -> bool:
         """Whether it was a command or an evaluation; then it is answered."""

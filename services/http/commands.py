@@ -373,6 +373,7 @@ class Commands:
             Order(command, person, acting_as, occurred, command_key, fingerprint, if_match, dry_run)
         )
         await send_answer(
+            scope,
             send,
             request_id(headers.get(b"x-request-id")),
             200 if dry_run else 201,

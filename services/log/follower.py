@@ -2,13 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 
 import psycopg
 from psycopg import AsyncConnection
 
 from domain.facts import Fact
 from services.log import reader
+from services.log.reader import Connection
 from services.log.schema import CHANNEL
 
 POLL_SECONDS = 1.0
@@ -19,7 +21,20 @@ RETRY_SECONDS_MAX = 5.0
 _log = logging.getLogger(__name__)
 
 
-async def follow(conninfo: str, after: int, poll_seconds: float = POLL_SECONDS) -> AsyncGenerator[list[Fact]]:
+Known = Callable[[], int]
+"""The last position that the follower has from elsewhere."""
+
+IsOwn = Callable[[int], bool]
+"""Whether the backend of that process id appends for the follower, who then has the facts without being told."""
+
+
+async def follow(
+    conninfo: str,
+    after: int,
+    poll_seconds: float = POLL_SECONDS,
+    known: Known = lambda: -1,
+    is_own: IsOwn = lambda pid: False,
+) -> AsyncGenerator[list[Fact]]:
     """Batches of at most 5,000 facts after a position (exclusive; -1 for all), then whatever comes, for ever.
 
     A lost connection is made again, and what was missed meanwhile comes first.
@@ -30,14 +45,21 @@ async def follow(conninfo: str, after: int, poll_seconds: float = POLL_SECONDS) 
             async with await AsyncConnection.connect(conninfo, autocommit=True) as conn:
                 await conn.execute(f"LISTEN {CHANNEL}")  # before the first pull, or an event in between would wait
                 while True:
-                    facts = await reader.page(conn, after)
+                    facts = await reader.page(conn, max(after, known()))
                     if facts:
                         after, pause_seconds = facts[-1].position, 0.05
                         yield facts
                     else:
-                        async for _ in conn.notifies(timeout=poll_seconds, stop_after=1):
-                            pass
+                        await _news(conn, poll_seconds, is_own)
         except psycopg.OperationalError as error:
             _log.warning("Following the log from position %s again: %s", after, error)
             await asyncio.sleep(pause_seconds)
             pause_seconds = min(2 * pause_seconds, RETRY_SECONDS_MAX)
+
+
+async def _news(conn: Connection, seconds: float, is_own: IsOwn) -> None:
+    """Wait until somebody else has appended, or it is time to look."""
+    async with aclosing(conn.notifies(timeout=seconds)) as notifications:
+        async for notification in notifications:
+            if not is_own(notification.pid):
+                return

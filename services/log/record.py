@@ -10,7 +10,6 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable
 from datetime import datetime
 from functools import cache
-from os import urandom
 from typing import Any
 
 import msgspec
@@ -18,11 +17,10 @@ from eventsourcing.persistence import Mapper, StoredEvent
 
 from domain.errors import Refused
 from domain.facts import By, Fact
+from services.chance import chunk
 
 RECORD_BYTES_MAX = 65_535
 """What one entry of a C2SP entry bundle can hold."""
-
-SALT_BYTES = 16
 
 
 class RecordTooLarge(Refused):
@@ -77,7 +75,7 @@ _decode = msgspec.json.Decoder(_Record).decode
 
 def tail(fact: Fact) -> Tail:
     """All of the record that is known before its place is. A fact without a salt gets one here, so keep the result."""
-    salt = fact.salt or urandom(SALT_BYTES).hex()
+    salt = fact.salt or chunk().hex()
     return Tail(_encode(_Tail(fact.occurred, fact.by, fact.command, fact.cause, salt, fact.event)))
 
 

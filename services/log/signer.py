@@ -33,7 +33,7 @@ SIGNER_LOCK = 0x5349474E
 """The session advisory lock of the one signer."""
 
 ROUND_RECORDS_MAX = 65_536
-ROUND_SECONDS_LEAST = 0.05
+ROUND_SECONDS_LEAST = 0.25
 POLL_SECONDS = 0.25
 RETRY_SECONDS = 1.0
 
@@ -197,9 +197,10 @@ class Signer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends after the round under way; takes at most about a poll."""
+        """Ends after the round under way; takes at most about a poll. Fine when not started."""
         self._stopping.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def _run(self) -> None:
         while not self._stopping.is_set():

@@ -190,6 +190,7 @@ class Writer:
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
         self._conn: Connection | None = None
+        self._backend: int | None = None
         self._end = LogEnd()
         self._frontier = Frontier()
         self._doubt = False
@@ -198,6 +199,10 @@ class Writer:
     def end(self) -> LogEnd:
         """The log's end as far as it was folded."""
         return self._end
+
+    def is_own(self, pid: int) -> bool:
+        """Whether the backend of that process id is the one that appends for this writer."""
+        return pid == self._backend
 
     async def start(self) -> None:
         """Connect, and take the log's present end as the beginning: nothing is in memory yet. Raises psycopg.Error."""
@@ -311,6 +316,7 @@ class Writer:
         if not batch.rivals:
             yield
             return
+        await self._catch_up(conn, batch)  # most of the news before the lock, which holds up every writer
         async with conn.transaction():
             await conn.execute("SELECT pg_advisory_xact_lock(%s)", (LOG_LOCK,))
             await self._catch_up(conn, batch)
@@ -412,12 +418,12 @@ class Writer:
         conn = await AsyncConnection.connect(self._conninfo, autocommit=True)
         conn.add_notice_handler(self._notice)
         register_arrays(conn)
-        self._conn = conn
+        self._conn, self._backend = conn, conn.info.backend_pid
         return conn
 
     async def _disconnect(self) -> None:
         if self._conn is not None:
-            conn, self._conn = self._conn, None
+            conn, self._conn, self._backend = self._conn, None, None
             await conn.close()
 
     def _notice(self, diagnostic: Diagnostic) -> None:

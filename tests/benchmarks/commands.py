@@ -59,6 +59,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--client", choices=["wrk", "python"], help="who sends the commands (wrk where it is installed)"
     )
 
+    parser.add_argument(
+        "--together", action="store_true", help="serve, project and sign in one process, as a fresh clone does"
+    )
+
 
 def _counts(text: str) -> list[int]:
     counts = sorted({int(part) for part in text.split(",")})
@@ -75,7 +79,7 @@ def run(options: argparse.Namespace) -> Report:
         clients: {name: [] for name in ("assent", "eventsourcing", "pgbench")} for clients in options.clients
     }
     turns = list(product(range(1, options.rounds + 1), options.clients))
-    with serving() as service, tempfile.TemporaryDirectory(prefix="assent-bench-") as name:
+    with serving(apart=not options.together) as service, tempfile.TemporaryDirectory(prefix="assent-bench-") as name:
         folder = Path(name)
         targets = folder / "targets"
         targets.write_text("".join(f"{request} {token}\n" for request, token in asyncio.run(set_up(service))))

@@ -7,8 +7,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Timer
@@ -58,25 +58,32 @@ SELECT (SELECT max(size) FROM tree_head) > least(
 
 
 @contextmanager
-def serving() -> Iterator[Service]:
-    """A service on a temporary folder, set as a fresh clone is. Raises Unmeasured where it does not start."""
-    with tempfile.TemporaryDirectory(prefix="assent-bench-") as name:
+def serving(apart: bool) -> Iterator[Service]:
+    """A service on a temporary folder, set as a fresh clone is; `apart`: projections and checkpoints in a process of
+    their own. Raises Unmeasured where it does not start.
+    """
+    with tempfile.TemporaryDirectory(prefix="assent-bench-") as name, ExitStack() as running:
         settings = replace(Settings(), data=Path(name, "data"))
-        with EmbeddedPostgres(settings.data) as conninfo, _process(settings.data) as (process, address):
-            yield Service(address, process.pid, conninfo, DevelopmentIssuer(settings))
+        conninfo = running.enter_context(EmbeddedPostgres(settings.data))
+        roles = "timers" if apart else "project,sign,timers"
+        process = running.enter_context(_process(settings.data, "serve", {"ASSENT_ROLES": roles}))
+        address = _address(process)
+        if apart:
+            running.enter_context(_process(settings.data, "project", {}))
+        yield Service(address, process.pid, conninfo, DevelopmentIssuer(settings))
 
 
 @contextmanager
-def _process(data: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+def _process(data: Path, command: str, told: Mapping[str, str]) -> Iterator["subprocess.Popen[str]"]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith((PREFIX, "DATABASE_URL"))}
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "services.cli", "serve"],
-        env={**inherited, "ASSENT_DATA": str(data), "ASSENT_PORT": "0"},
+        [sys.executable, "-P", "-m", "services.cli", command],
+        env={**inherited, "ASSENT_DATA": str(data), "ASSENT_PORT": "0", **told},
         stdout=subprocess.PIPE,
         text=True,
     )
     try:
-        yield process, _address(process)
+        yield process
     finally:
         process.send_signal(signal.SIGINT)
         try:

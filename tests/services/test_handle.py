@@ -36,7 +36,8 @@ from domain.request import (
 from domain.sign_offs import AllOf, Leaf, Tree
 from services.assent import Assent, running
 from services.clock import ManualClock
-from services.handle import Answer, Handler, KeyReused, Order
+from services.handle import Answer, Handler, KeyReused, Order, folded
+from services.log import reader
 from services.settings import Settings
 
 ONE_AGENCY = Leaf("oncd")
@@ -96,6 +97,18 @@ async def test_the_receipt_names_the_record_that_was_written(database: str, tmp_
     assert answer.events == (("OrganizationRegistered", answer.position),)
     assert (answer.id, answer.stream, answer.version) == ("oncd", "organization-oncd", 1)
     assert answer.receipt["position"] == answer.position and answer.receipt["size"] == answer.position + 1
+
+
+async def test_what_was_decided_is_resident_just_as_the_log_has_it(database: str, tmp_path: Path) -> None:
+    async with service(database, tmp_path) as assent:
+        await cast(assent)
+        requests = await asyncio.gather(*(in_review(assent, "northwind", "nina") for _ in range(5)))
+        await asyncio.gather(*(order(assent, "olga", SignOff(id, "oncd", "approve")) for id in requests))
+        resident = dict(assent.handler._states)
+        async with await psycopg.AsyncConnection.connect(database) as conn:
+            facts = await reader.facts_of(conn, resident)
+    assert {f"request-{id}" for id in requests} | {"release-gpt"} <= resident.keys()
+    assert resident == {name: folded(name, facts.get(name, ())) for name in resident}
 
 
 async def test_a_repeated_command_gets_its_first_answer_although_it_would_be_refused_now(

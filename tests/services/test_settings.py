@@ -27,6 +27,7 @@ def test_each_setting_is_read_from_its_variable() -> None:
         "ASSENT_HOST": "0.0.0.0",  # noqa: S104
         "ASSENT_PORT": "9000",
         "ASSENT_MODE": "development",
+        "ASSENT_ROLES": "timers",
         "ASSENT_CLOCK": "manual",
         "ASSENT_CLOCK_START": "2026-01-05T14:00:00Z",
         "ASSENT_ROOT": "avery",
@@ -58,6 +59,7 @@ def test_an_unknown_setting_is_refused_with_the_nearest_name() -> None:
         ("ASSENT_QUEUE_MAX", "0", "whole number from 1"),
         ("ASSENT_QUEUE_MAX", "9" * 5000, "whole number from 1"),
         ("ASSENT_MODE", "prod", "one of development, production"),
+        ("ASSENT_ROLES", "project,serve", "some of project, sign, timers, with commas between them, or nothing"),
         ("ASSENT_CLOCK", "", "one of real, manual"),
         ("ASSENT_CLOCK_START", "2026-01-05", "a time with its zone"),
         ("ASSENT_CLOCK_START", "soon", "a time with its zone"),

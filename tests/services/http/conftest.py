@@ -169,12 +169,13 @@ Ask = Callable[..., str]
 
 @pytest.fixture
 def request_of(service: Service) -> Ask:
-    """A new request of northwind, in review; its id."""
+    """A new request of northwind, in review, which lists know of; its id."""
 
     def ask(customer: str = "northwind", person: str = "nina") -> str:
         body = {"customer": customer, "release": "gpt-5.6", "use": "Fraud analysis", "user_classes": ["us_person"]}
         id: str = service.done(person, "/requests", body)["id"]
-        service.done("root", f"/requests/{id}/registration", {})
+        registered = service.done("root", f"/requests/{id}/registration", {})
+        service.read("root", f"/requests/{id}", registered["position"])
         return id
 
     return ask

@@ -119,6 +119,26 @@ async def test_a_follower_gets_what_is_there_and_then_what_comes(database: str) 
     await following.aclose()
 
 
+async def test_a_follower_is_not_woken_by_its_own_appends_but_misses_none_of_them(database: str) -> None:
+    following = follow(database, after=-1, poll_seconds=0.5, is_own=lambda pid: True)
+    async with asyncio.timeout(10):
+        coming = asyncio.ensure_future(anext(following))
+        await asyncio.sleep(0.1)
+        append(database, ["request-1"])
+        await asyncio.sleep(0.2)
+        assert not coming.done()
+        assert [fact.position for fact in await coming] == [0]
+    await following.aclose()
+
+
+async def test_a_follower_reads_nothing_that_it_knows_from_elsewhere(database: str) -> None:
+    append(database, ["request-1", "request-2", "request-3"])
+    following = follow(database, after=-1, poll_seconds=30, known=lambda: 1)
+    async with asyncio.timeout(10):
+        assert [fact.position for fact in await anext(following)] == [2]
+    await following.aclose()
+
+
 async def test_a_follower_outlives_its_connection(database: str) -> None:
     append(database, ["request-1"])
     following = follow(database, after=-1, poll_seconds=30)
