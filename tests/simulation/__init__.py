@@ -1,0 +1,1 @@
+"""Whatever happens in a thousand random worlds, does the log alone show that every invariant held?"""
