@@ -194,6 +194,8 @@ class RevocationNoticeIssued:
 
 @dataclass(frozen=True, slots=True)
 class RevocationNoticeWithdrawn:
+    """The notice was taken back; the grant goes on."""
+
     reason: Applicant[str] = ""
 
 

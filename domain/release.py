@@ -152,6 +152,8 @@ class IncidentOpened:
 
 @dataclass(frozen=True, slots=True)
 class IncidentClosed:
+    """The organization that opened the incident reports it resolved."""
+
     number: int
     resolution: str
 

@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 
 from domain.access import IN_A_GRANTED_PHASE, Access, Answer, Use
+from domain.appeals import AppealDecided
 from domain.directive import DirectiveEased, DirectiveIssued, DirectiveLifted, Uses
 from domain.facts import By
 from domain.grant import (
     BarLifted,
     ConditionBreached,
+    ConditionChanged,
     ConditionSatisfied,
     ConditionSet,
     GrantAmended,
@@ -21,6 +23,8 @@ from domain.grant import (
     GrantSuperseded,
     GrantSurrendered,
     GrantSuspended,
+    RenewalEnded,
+    RenewalRequested,
 )
 from domain.organization import AffiliateAdded, OrganizationRegistered
 from domain.release import Phase, PhaseAdvanced, PhaseRolledBack, ReleaseAnnounced, ReleaseWithdrawn
@@ -80,7 +84,10 @@ def check(story: Story, use: Use = USE, at: str = "2026-07-01T12:00:00Z") -> Ans
 
 
 def reason(story: Story, use: Use = USE, at: str = "2026-07-01T12:00:00Z") -> str:
-    return check(story, use, at).reason
+    answer = check(story, use, at)
+    assert answer.allowed is (answer.reason in ("granted", "open_phase"))
+    assert answer.allowed or answer.valid_until is None, "a refusal is not promised for any time"
+    return answer.reason
 
 
 def test_a_grant_that_covers_the_use_allows_it_until_it_ends() -> None:
@@ -427,3 +434,81 @@ def test_an_answer_names_the_facts_it_rests_on() -> None:
     for name, apply in LADDER:
         story = apply(with_grant())
         assert check(story).because == (len(story.facts) - 1,), name
+
+
+def test_an_eased_directive_is_still_the_fact_that_an_answer_rests_on() -> None:
+    story = with_grant().happened("directive-d", DIRECTIVE, by=ONCD)
+    story.happened("directive-d", DirectiveEased(Uses(organizations=("tinker",))), by=ONCD)
+    assert check(story).because == (len(story.facts) - 1,)
+
+
+# What changes access later
+
+
+def test_before_its_first_advance_a_release_is_in_its_first_phase() -> None:
+    assert reason(history(phase="announced").happened("grant-g", issued(), by=ONCD)) == "phase_closed"
+
+
+def test_an_amendment_leaves_what_it_does_not_name() -> None:
+    wide = {"tiers": ("standard", "pro"), "user_classes": ("us_person", "ally")}
+    for amendment in (
+        GrantAmended(("standard",), None, None),
+        GrantAmended(None, ("us_person",), None),
+        GrantAmended(None, None, instant("2026-08-01")),
+    ):
+        story = with_grant(amendment, **wide)
+        assert reason(story) == "granted"
+        assert reason(story, at="2026-12-28") == "grant_expired"
+        others = [
+            reason(story, Use("northwind", "gpt-5.6", "pro", "us_person")),
+            reason(story, Use("northwind", "gpt-5.6", "standard", "ally")),
+            reason(story, at="2026-09-01"),
+        ]
+        assert sum(other != "granted" for other in others) == 1
+
+
+def test_only_a_broken_precondition_stops_access() -> None:
+    satisfied = ConditionSatisfied(1), ConditionSatisfied(2)
+    assert reason(with_grant(*satisfied, ConditionBreached(9, "Late"), preconditions=2)) == "granted"
+    story = with_grant(*satisfied, ConditionBreached(1, "Off"), ConditionSatisfied(1), preconditions=2)
+    assert reason(story) == "granted"
+    story = with_grant(ConditionBreached(1, "Off"), ConditionSatisfied(1), preconditions=2)
+    assert reason(story) == "pending_conditions"
+
+
+def test_a_dropped_precondition_stops_nothing_any_more() -> None:
+    dropped = ConditionChanged(1, 1, "First this", None, True)
+    assert reason(with_grant(dropped, preconditions=2)) == "pending_conditions"
+    assert reason(with_grant(dropped, ConditionSatisfied(2), preconditions=2)) == "granted"
+    assert reason(with_grant(dropped, ConditionBreached(1, "Off"), preconditions=1)) == "granted"
+    two = dropped, ConditionSatisfied(2), ConditionBreached(2, "Off")
+    assert reason(with_grant(*two, preconditions=2)) == "pending_conditions"
+    assert reason(with_grant(ConditionChanged(1, 1, "Else", None, False), preconditions=1)) == "pending_conditions"
+
+
+def test_i14_while_a_timely_renewal_is_decided_a_grant_has_no_end() -> None:
+    story = with_grant(RenewalRequested("nw-2", True))
+    assert check(story, at="2027-01-10").reason == "granted"
+    assert check(story).valid_until is None
+    story.happened("grant-g", RenewalEnded("nw-2"), by=ONCD)
+    assert check(story).valid_until == UNTIL
+    assert reason(story, at="2027-01-10") == "grant_expired"
+    assert reason(with_grant(RenewalRequested("nw-2", False)), at="2027-01-10") == "grant_expired"
+
+
+@pytest.mark.parametrize(("outcome", "expected"), [("reverse", "grant_revoked"), ("uphold", "barred")])
+def test_a_bar_falls_with_the_revocation_that_was_reversed(outcome: Any, expected: str) -> None:
+    assert reason(with_grant(BAR, AppealDecided(1, outcome, "So"))) == expected
+    assert reason(with_grant(GrantRevoked("Misuse"), AppealDecided(1, outcome, "So"))) == "grant_revoked"
+
+
+def test_what_happens_in_a_request_of_the_same_id_does_not_touch_the_grant() -> None:
+    story = with_grant(BAR).happened("request-g", AppealDecided(1, "reverse", "So"), by=ONCD)
+    assert reason(story) == "barred"
+
+
+def test_an_answer_rests_on_the_last_fact_that_mattered() -> None:
+    story = with_grant(GrantSuspended("Misuse"))
+    before = check(story)
+    story.happened("grant-g", AffiliateAdded("x", "Not of a grant", "US"), by=ONCD)
+    assert check(story) == before

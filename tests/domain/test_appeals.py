@@ -6,6 +6,7 @@ import pytest
 
 from domain import grant, request
 from domain.appeals import AppealDecided, AppealFiled
+from domain.calendar import AmendCalendar
 from domain.errors import (
     AppealIsDecided,
     AppealIsOpen,
@@ -15,13 +16,14 @@ from domain.errors import (
     SeparationOfDuties,
     TooLateToAppeal,
 )
-from domain.grant import GrantIssued, RevokeGrant
+from domain.facts import By
+from domain.grant import ConcurConditionChange, ConditionSet, GrantIssued, ProposeConditionChange, RevokeGrant
 from domain.organization import Appoint
-from domain.policy import Clocks
+from domain.policy import Clocks, PublishPolicy
 from domain.release import CustomerAdmitted, Phase
 from domain.request import AgencySignedOff, DueDateMoved, RequestApproved, RequestDenied, SignOff
-from domain.sign_offs import AllOf
-from tests.spec import ONCD, OSTP, Story, granted, in_review, instant
+from domain.sign_offs import AllOf, ProposedCondition
+from tests.spec import ONCD, OSTP, Story, application, days, granted, in_review, instant
 
 APPEALABLE = Clocks(30, "calendar", 10, appeal_days=20)
 
@@ -133,3 +135,59 @@ def test_i4_whoever_revoked_does_not_decide_the_appeal() -> None:
     story.when(grant.DecideAppeal("g", 1, "uphold", "It was"), by="omar").refused(
         SeparationOfDuties, "somebody uninvolved"
     )
+
+
+def conditioned() -> Story:
+    """Northwind's grant with three conditions of ONCD, the first of which was dropped again."""
+    story = in_review(ONCD, clocks=APPEALABLE, ask=application(user_classes=("us_person",), affiliates=()))
+    words = ("Audit", "precondition", 10), ("Report", "ongoing", None), ("Train", "ongoing", 30)
+    conditions = tuple(ProposedCondition(*word) for word in words)
+    story.given(SignOff("nw", "oncd", "approve_with_conditions", conditions), by="olga", ids=["g"])
+    story.given(ProposeConditionChange("g", 1, drop=True), by="nina")
+    return story.given(ConcurConditionChange("g", 1, 1), by="olga")
+
+
+def test_a_reversed_revocation_issues_the_grant_as_it_was_without_what_was_dropped() -> None:
+    story = conditioned()
+    before = story.state("grant-g")
+    story.given(RevokeGrant("g", "Misuse", "Breach"), by="omar").given(grant.FileAppeal("g", "Not us"), by="nina")
+    story.given(grant.DecideAppeal("g", 1, "reverse", "Not them"), by="dean", ids=["g2"])
+    assert story.events("grant-g2") == [
+        GrantIssued(
+            *("nw", "northwind", "gpt-5.6", "openai", "frontier-preview", 1, ("oncd",)),
+            *(("standard",), ("us_person",), ()),
+            (ConditionSet(1, "oncd", "Report", "ongoing"), ConditionSet(2, "oncd", "Train", "ongoing", ANY)),
+            before.until,
+            "g",
+        )
+    ]
+    assert story.state("grant-g2").conditions[1].due == before.conditions[2].due
+
+
+def test_an_appeal_against_a_revocation_is_filed_in_time() -> None:
+    revocation = RevokeGrant("g", "Misuse", "Breach")
+    ended = conditioned().at("2026-07-01T15:00:00Z").given(revocation, by="omar")
+    ended.at("2026-07-21T21:00:00Z").when(grant.FileAppeal("g", "Not us"), by="nina").then(AppealFiled(1, "Not us"))
+    ended = conditioned().at("2026-07-01T15:00:00Z").given(revocation, by="omar")
+    ended.at("2026-07-21T21:00:01Z").when(grant.FileAppeal("g", "Not us"), by="nina").refused(TooLateToAppeal)
+
+
+def test_who_revoked_is_unknown_to_whoever_sees_no_names_and_everybody_is_uninvolved() -> None:
+    story = conditioned().happened("grant-g", grant.GrantRevoked("Misuse"), by=By("", "oncd", ""))
+    story.given(grant.FileAppeal("g", "Not us"), by="nina")
+    story.when(grant.DecideAppeal("g", 1, "uphold", "Right"), by="dean").then(AppealDecided(1, "uphold", "Right"))
+
+
+def test_an_appeal_is_due_by_the_version_that_the_grant_is_pinned_to_and_its_closures() -> None:
+    story = conditioned().given(AmendCalendar("us-federal", days("2026-07-21", "2026-07-22"), "Flood"))
+    story.given(PublishPolicy("frontier-preview", "Order 2", ONCD, clocks=Clocks(30, "calendar", 10, appeal_days=2)))
+    story.at("2026-07-01T15:00:00Z").given(RevokeGrant("g", "Misuse", "Breach"), by="omar")
+    story.at("2026-07-23T21:00:00Z").when(grant.FileAppeal("g", "Not us"), by="nina").then(AppealFiled(1, "Not us"))
+
+
+def test_a_remand_moves_the_due_dates_of_the_request_itself() -> None:
+    story = appealed().at("2026-07-10T15:00:00Z")
+    story.given(request.DecideAppeal("nw", 1, "remand", "Look again"), by="dean")
+    here = story.state("request-nw")
+    assert here.dues == {"oncd": here.due, "ostp": here.due}
+    assert here.due == instant("2026-08-10T21:00:00Z")

@@ -258,3 +258,22 @@ def test_who_reads_a_request_and_how_much_of_it(person: str, expected: Label | N
 def test_a_release_manager_goes_on_with_their_own_release_only() -> None:
     story = everybody()
     story.when(AdvancePhase("gpt-5.6", "wide"), by="anthropic.release_manager").refused(NotAuthorised)
+
+
+@pytest.mark.parametrize(
+    ("person", "clearance"),
+    [
+        ("ada", Label.AUDITOR),
+        ("rita", Label.INTERAGENCY),
+        ("dean", Label.INTERAGENCY),
+        ("olga", Label.INTERAGENCY),
+        ("rae", Label.INTERAGENCY),
+        ("nina", Label.APPLICANT),
+        ("nobody", Label.APPLICANT),
+    ],
+)
+def test_what_everybody_may_read_of_is_read_by_each_with_their_clearance(person: str, clearance: Label) -> None:
+    story = cast()
+    held = authority.offices(story.world(), person, story.now)
+    found = authority.reach(person, held)
+    assert (found.person, found.general) == (person, clearance)

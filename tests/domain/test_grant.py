@@ -367,3 +367,13 @@ def test_an_officer_of_two_agencies_says_as_whom_they_act() -> None:
     story = granted().given(Appoint("ostp", "olga", "reviewer"))
     story.when(SuspendGrant("g", "Misuse"), by="olga", acting_as="ostp/reviewer").then(GrantSuspended("Misuse"))
     assert set(grant(story).suspensions) == {"ostp"}
+
+
+def test_an_amendment_names_only_what_it_changes() -> None:
+    story = granted(ask=application(user_classes=("us_person",)))
+    same = {"tiers": ("standard",), "user_classes": ("us_person",), "until": UNTIL}
+    story.when(AmendGrant("g", "Same", **same), by="carl").refused(Malformed, "tiers, user_classes or until")
+    sooner = instant("2026-11-01")
+    story.when(AmendGrant("g", "Sooner", **{**same, "until": sooner}), by="carl").then(
+        GrantAmended(None, None, sooner, "Sooner")
+    )

@@ -132,6 +132,15 @@ def test_a_person_may_hold_several_roles_but_each_once() -> None:
     story.when(Appoint("oncd", "olga", "reviewer")).refused(AlreadyAppointed)
 
 
+def test_a_role_is_held_by_one_appointment_at_a_time() -> None:
+    july, august, september = (instant(f"2026-{month}-01") for month in ("07", "08", "09"))
+    story = cast().given(Appoint("oncd", "otto", "reviewer", july, august))
+    story.given(Appoint("oncd", "otto", "reviewer", august, september))
+    story.given(Appoint("oncd", "otto", "reviewer", instant("2026-06-20T13:00:00Z"), july))
+    for begins, ends in ((july, august), (instant("2026-07-31"), None), (instant("2026-06-21"), instant("2026-07-02"))):
+        story.when(Appoint("oncd", "otto", "reviewer", begins, ends)).refused(AlreadyAppointed, "another time")
+
+
 def test_a_role_that_ended_may_be_held_again() -> None:
     story = cast().given(EndAppointment("oncd", "olga", "reviewer"))
     story.when(Appoint("oncd", "olga", "reviewer")).then(

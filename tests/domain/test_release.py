@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from domain import rulebook
 from domain.errors import (
     AlreadyExists,
     AlreadyHeld,
@@ -27,6 +28,7 @@ from domain.errors import (
     SeparationOfDuties,
     TooSoon,
 )
+from domain.facts import By
 from domain.grant import RevokeGrant, SurrenderGrant
 from domain.organization import Appoint
 from domain.policy import PublishPolicy
@@ -450,3 +452,16 @@ def test_any_officer_of_a_gates_agency_may_fill_its_quorum() -> None:
     story.when(advance(), by="rae").refused(GateNotSatisfied, "sign-off of oncd")
     story.given(SignOffPhase("gpt-5.6", GA, "oncd", "approve"), by="otto")
     story.when(advance(), by="rae").then(PhaseAdvanced(GA, "It is time"))
+
+
+def test_after_the_last_phase_nothing_is_signed_or_countersigned() -> None:
+    story = preview(phases=PHASES[:2])
+    story.when(SignOffPhase("gpt-5.6", "more", "oncd", "approve"), by="olga").refused(NotAuthorised)
+    commands = SignOffPhase("gpt-5.6", "more", "oncd", "approve"), CountersignPhase("gpt-5.6", "oncd")
+    for command in commands:
+        with pytest.raises(NotTheNextPhase) as refusal:
+            rulebook.decide(command, story.world(), By("olga", "oncd", "head"), story.now, lambda: "id")
+        assert refusal.value.missing == ("a further phase",)
+        assert "limited_preview" in refusal.value.detail
+    story.when(AdvancePhase("gpt-5.6", "more"), by="rae").refused(NotTheNextPhase, "a further phase")
+    assert story.facts[-1].type == "PhaseAdvanced"

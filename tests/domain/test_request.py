@@ -1,5 +1,6 @@
 """How does a request go from a draft to its decision, and what stands in its way?"""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 from unittest.mock import ANY
@@ -565,7 +566,9 @@ def test_i9_a_question_stops_the_clock_and_an_answer_starts_it() -> None:
     due = instant("2026-08-03T21:00:00Z")
     story.at("2026-07-06T15:00:00Z").when(ProvideInformation("nw", 1, "Two founders"), by="nina").then(
         InformationProvided(1, "Two founders"),
-        DueDateMoved(due, dict.fromkeys(("oncd", "ostp", "commerce"), due), ANY),
+        DueDateMoved(
+            due, dict.fromkeys(("oncd", "ostp", "commerce"), due), "The agencies were waiting for the applicant."
+        ),
     )
     assert request(story).state == "in_review"
 
@@ -886,3 +889,93 @@ def test_an_agency_outside_the_tree_does_not_find_the_request() -> None:
 
 def test_naming_an_agency_that_is_not_yours_is_not_authorised() -> None:
     in_review().when(yes("ostp"), by="olga").refused(NotAuthorised)
+
+
+# Fine points
+
+
+@pytest.mark.parametrize(("due", "kind"), [("2026-07-02T21:00:00Z", DeadlineMissed), ("2026-07-02T20:59:59Z", None)])
+def test_a_deadline_is_missed_at_its_very_instant(due: str, kind: Any) -> None:
+    passed = in_review(AllOf((Leaf("oncd", due_days=5), OSTP))).when_time_passes(due)
+    assert [type(fact.event) for fact in passed.facts] == ([kind] if kind else [])
+
+
+def test_an_intake_is_late_at_its_very_instant() -> None:
+    story = preview(clocks=Clocks(30, "calendar", 10, intake_days=5)).given(application(), by="nina", ids=["nw"])
+    due = request(story).intake_due
+    story.when_time_passes(due.isoformat()).then(DeadlineMissed(None, due))
+
+
+def test_i8_silence_that_approved_comes_before_a_command_that_is_too_late() -> None:
+    story = in_review(Leaf("oncd", due_days=5, silence="no_objection")).at("2026-07-10T15:00:00Z")
+    story.when(yes("oncd"), by="olga").refused(RequestIsDecided, "an open request")
+
+
+def test_silence_that_completes_the_tree_says_why_nobody_could_be_admitted() -> None:
+    phases = (PHASES[0], replace(PHASES[1], customer_cap=1))
+    story = in_review(Leaf("oncd", due_days=5, silence="no_objection"), phases=phases)
+    story.happened("release-gpt-5.6", CustomerAdmitted("tinker", "other"))
+    full = "limited_preview takes 1 customers, and 1 are admitted."
+    story.when_time_passes("2026-07-10T15:00:00Z").then(
+        NoObjectionDeemed("oncd", instant("2026-07-02T21:00:00Z")),
+        RequestEscalated(f"The sign-offs are complete, but {full}"),
+    )
+
+
+def test_silence_admits_a_customer_who_is_admitted_already_though_the_phase_is_full() -> None:
+    phases = (PHASES[0], replace(PHASES[1], customer_cap=1))
+    story = in_review(Leaf("oncd", due_days=5, silence="no_objection"), phases=phases)
+    story.happened("release-gpt-5.6", CustomerAdmitted("northwind", "other"))
+    story.when_time_passes("2026-07-10T15:00:00Z", ids=["g"]).then(
+        NoObjectionDeemed("oncd", ANY), RequestApproved("g", ""), ANY, CustomerAdmitted("northwind", "g")
+    )
+
+
+def test_i4_who_signed_does_not_settle_the_dispute_nor_decide() -> None:
+    story = appoint(refused_and_escalated(), "assent", "decider", "sam")
+    settle = ResolveDispute("nw", "approve", "Overruled", ("oncd",))
+    story.when(settle, by="sam").refused(SeparationOfDuties, "another decider")
+    story = appoint(in_review(ONCD, decider=True), "assent", "decider", "olga").given(yes("oncd"), by="olga")
+    story.when(Decide("nw", "approve", "Fine"), by="olga").refused(SeparationOfDuties, "another decider")
+
+
+def test_i5_who_signed_before_being_recused_leaves_somebody_to_countersign() -> None:
+    story = in_review().given(yes("commerce"), by="cora").given(Recuse("nw", "cleo"), by="rita")
+    story.when(Recuse("nw", "cora"), by="rita").then(PersonRecused("cora"))
+
+
+def test_i5_reviewers_alone_do_not_countersign() -> None:
+    story = appoint(in_review(), "commerce", "reviewer", "cody").given(Recuse("nw", "carl"), by="rita")
+    story.when(Recuse("nw", "cleo"), by="rita").then(
+        PersonRecused("cleo"), RequestEscalated("No officer of commerce is left who could sign.")
+    )
+
+
+@pytest.mark.parametrize(
+    ("begun", "command", "by", "state"),
+    [
+        (refused_and_escalated, ResolveDispute("nw", "deny", "No"), "dean", "denied"),
+        (
+            lambda: in_review(ONCD, decider=True).given(no("oncd"), by="olga"),
+            Decide("nw", "deny", "No"),
+            "dean",
+            "denied",
+        ),
+        (
+            lambda: in_review(Leaf("bis")).given(Recuse("nw", "ben"), by="rita"),
+            Recuse("nw", "bea"),
+            "rita",
+            "escalated",
+        ),
+    ],
+)
+def test_what_is_decided_of_a_request_is_written_where_the_request_is(
+    begun: Callable[[], Story], command: Any, by: str, state: str
+) -> None:
+    assert request(begun().given(command, by=by)).state == state
+
+
+def test_what_a_draft_renews_is_handed_in_with_it() -> None:
+    story = granted().given(application(renews="g", draft=True), by="nina", ids=["nw-2"])
+    story.given(SubmitRequest("nw-2"), by="nina")
+    assert story.events("request-nw-2")[-1].renews == "g"

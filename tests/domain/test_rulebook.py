@@ -10,10 +10,12 @@ from typing import Any, get_args
 import pytest
 
 from domain import errors, rulebook
+from domain.directive import WithdrawLifting
 from domain.errors import BeforeTheLast, InTheFuture, Refused
+from domain.facts import By
 from domain.fields import Label, is_visible
 from domain.grant import ExpireGrant, GrantExpired, RevokeGrant, SuspendGrant
-from domain.organization import RegisterOrganization
+from domain.organization import ChangeOrganization, Delegate, OrganizationChanged, RegisterOrganization
 from domain.release import CustomerLeft, HoldRollout, RolloutHeld
 from domain.request import AgencySignedOff, DeadlineMissed, LapseInformation, MissDeadline, RequestInformation, SignOff
 from domain.rulebook import ALIASES, EVENTS, STREAMS, due_timer, evolve_of, own_stream
@@ -344,3 +346,61 @@ def test_i18_a_refusal_after_several_events_leaves_none_of_them() -> None:
     story.given(SignOff("nw", "oncd", "approve"), by="olga")
     story.when(SignOff("tk", "oncd", "approve"), by="olga").refused(errors.CustomerCapReached)
     assert story.state("request-tk").sheet.signatures == ()
+
+
+# Whoever calls it
+
+
+@pytest.mark.parametrize(
+    ("command", "missing"),
+    [
+        (SignOff("gone", "oncd", "approve"), "request gone"),
+        (RevokeGrant("gone", "Misuse", "Breach"), "grant gone"),
+        (HoldRollout("gone", "Wait"), "release gone"),
+        (ChangeOrganization("gone", name="Elsewhere"), "organization gone"),
+        (WithdrawLifting("gone"), "directive gone"),
+    ],
+)
+def test_a_rule_needs_no_authority_to_say_that_something_does_not_exist(command: Any, missing: str) -> None:
+    story = in_review()
+    with pytest.raises(errors.NamesUnknown) as refusal:
+        rulebook.decide(command, story.world(), rulebook.SYSTEM, story.now, lambda: "id")
+    assert refusal.value.missing == (missing,)
+    assert str(refusal.value) == refusal.value.detail
+
+
+def test_who_told_of_an_act_stands_behind_whose_power_it_was() -> None:
+    story = in_review()
+    story.given(Delegate("oncd", "oscar", ("SignOff",), story.now, instant("2026-08-01")), by="omar")
+
+    def told(via: tuple[str, ...]) -> Any:
+        sign = SignOff("nw", "oncd", "approve")
+        world, by = rulebook.handle(
+            sign, story.world, "oscar", None, None, lambda: "id", "c", lambda w, by: heard.append(by), via
+        )
+        assert {fact.by for fact in world.facts} == {by}
+        return by.via
+
+    heard: list[Any] = []
+    assert told(()) == ("omar",)
+    assert told(("import:rosa",)) == ("omar", "import:rosa")
+    assert [by.via for by in heard] == [("omar",), ("omar", "import:rosa")], "who reads is compared as who acts"
+
+
+def test_a_stream_is_imported_as_long_as_its_last_act_was() -> None:
+    story = cast()
+    for by, imported in ((By("x", "a", "b", ("import:rosa",)), True), (By("x", "a", "b", ("olga",)), False)):
+        story.happened("organization-oncd", OrganizationChanged(name="ONCD"), by=by)
+        assert story.streams["organization-oncd"].imported is imported
+    story.happened("organization-oncd", OrganizationChanged(name="ONCD"))
+    assert story.streams["organization-oncd"].imported is False
+
+
+def test_a_timers_command_id_names_the_stream_what_it_does_and_when_it_was_due() -> None:
+    story = in_review(AllOf((Leaf("oncd", due_days=5), OSTP)))
+    story.when_time_passes("2026-07-10T12:00:00Z")
+    assert story.facts[-1].command == "timer.request-nw.MissDeadline.20260702T210000Z"
+
+
+def test_a_stream_that_is_asked_for_says_its_name() -> None:
+    assert str(Unloaded("grant-g")) == "grant-g"

@@ -174,6 +174,23 @@ def test_the_root_may_be_a_leaf_and_a_tree_may_be_deep_and_wide() -> None:
 
 
 @pytest.mark.parametrize(
+    "leaf", [{"quorum": 1}, {"quorum": 100}, {"due_days": 1}, {"due_days": 3660}, {"days": "calendar"}, {"days": None}]
+)
+def test_a_leaf_may_go_to_its_bounds(leaf: dict[str, Any]) -> None:
+    assert tree_from({"agency": "a", **leaf}) == Leaf("a", **leaf)
+
+
+def test_at_least_may_ask_for_all() -> None:
+    assert tree_from({"at_least": 1, "of": [{"agency": "a"}]}) == AtLeast(1, (A,))
+
+
+@pytest.mark.parametrize("key", ["all_of", "of"])
+def test_a_branch_of_nothing_is_refused_by_its_name(key: str) -> None:
+    with pytest.raises(ValueError, match=f"^{key} is a list"):
+        tree_from({"all_of": []} if key == "all_of" else {"at_least": 1, "of": []})
+
+
+@pytest.mark.parametrize(
     "data",
     [
         pytest.param(None, id="nothing"),
