@@ -459,6 +459,7 @@ def test_an_amendment_leaves_what_it_does_not_name() -> None:
         story = with_grant(amendment, **wide)
         assert reason(story) == "granted"
         assert reason(story, at="2026-12-28") == "grant_expired"
+        assert reason(story, Use("northwind", "gpt-5.6", "standard", "foreign_national")) == "class_not_covered"
         others = [
             reason(story, Use("northwind", "gpt-5.6", "pro", "us_person")),
             reason(story, Use("northwind", "gpt-5.6", "standard", "ally")),

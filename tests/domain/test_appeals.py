@@ -162,6 +162,7 @@ def test_a_reversed_revocation_issues_the_grant_as_it_was_without_what_was_dropp
         )
     ]
     assert story.state("grant-g2").conditions[1].due == before.conditions[2].due
+    assert story.state("release-gpt-5.6").admitted == {"northwind": ("g2",)}
 
 
 def test_an_appeal_against_a_revocation_is_filed_in_time() -> None:

@@ -94,3 +94,22 @@ def test_whole_days_gone_by(since: str, now: str, expected: int) -> None:
 )
 def test_the_office_is_open_on_weekdays_that_are_no_closures(day: str, is_open: bool) -> None:
     assert clocks.is_business_day(days(day)[0], JULY) is is_open
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "kind", "expected"),
+    [
+        ("2026-06-26T15:00:00Z", "2026-06-28T15:00:00Z", "calendar", 2),
+        ("2026-06-27T15:00:00Z", "2026-06-29T15:00:00Z", "calendar", 2),
+        ("2026-06-27T15:00:00Z", "2026-06-29T15:00:00Z", "business", 0),
+        ("2026-06-22T15:00:00Z", "2026-06-26T15:00:00Z", "business", 4),
+        ("2026-06-26T15:00:00Z", "2026-06-29T15:00:00Z", "business", 1),
+    ],
+)
+def test_days_between_count_weekends_only_as_calendar_days(start: str, end: str, kind: str, expected: int) -> None:
+    assert clocks.days_between(instant(start), instant(end), kind, frozenset()) == expected
+
+
+def test_intervals_that_touch_are_one() -> None:
+    first, second, third = (instant(f"2026-07-0{n}") for n in (1, 2, 3))
+    assert clocks.union([(second, third), (first, second)]) == [(first, third)]

@@ -77,3 +77,9 @@ def test_a_change_changes_something_and_one_thing() -> None:
         Malformed, "drop, or text and due_days"
     )
     story.when(ProposeConditionChange("g", 3, "New"), by="nina").refused(NotFound)
+
+
+def test_a_dropped_condition_changes_no_more_whatever_was_proposed_before() -> None:
+    story = proposed().given(ProposeConditionChange("g", 2, drop=True), by="nina")
+    story.given(ConcurConditionChange("g", 2, 2), by="olga")
+    story.when(ConcurConditionChange("g", 2, 1), by="olga").refused(ChangeIsSettled, "a proposed change")

@@ -126,3 +126,12 @@ def test_i4_nobody_decides_an_appeal_against_what_was_done_with_their_power() ->
     story.given(Delegate("oncd", "dora", ("RevokeGrant",)), by="omar").given(Appoint("assent", "omar", "decider"))
     story.given(RevokeGrant("g", "Misuse", "Breach"), by="dora").given(FileAppeal("g", "It was not us"), by="nina")
     story.when(DecideAppeal("g", 1, "uphold", "It was"), by="omar").refused(SeparationOfDuties, "somebody uninvolved")
+
+
+def test_i4_a_power_that_was_delegated_twice_still_counts_once() -> None:
+    story = in_review(TWO)
+    for person in ("dora", "dave"):
+        story.given(Delegate("oncd", person, ("SignOff",), until=instant("2026-09-01")), by="omar")
+    story.given(SignOff("nw", "oncd", "approve"), by="dora")
+    for person in ("dave", "omar"):
+        story.when(SignOff("nw", "oncd", "approve"), by=person).refused(SeparationOfDuties, "another officer")

@@ -377,3 +377,8 @@ def test_an_amendment_names_only_what_it_changes() -> None:
     story.when(AmendGrant("g", "Sooner", **{**same, "until": sooner}), by="carl").then(
         GrantAmended(None, None, sooner, "Sooner")
     )
+
+
+def test_i12_who_suspended_is_named_where_another_would_reinstate() -> None:
+    story = granted().given(SuspendGrant("g", "Misuse"), by="sam")
+    story.when(ReinstateGrant("g"), by="olga").refused(SuspendedByAnother, "an officer of ostp")

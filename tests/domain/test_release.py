@@ -465,3 +465,7 @@ def test_after_the_last_phase_nothing_is_signed_or_countersigned() -> None:
         assert "limited_preview" in refusal.value.detail
     story.when(AdvancePhase("gpt-5.6", "more"), by="rae").refused(NotTheNextPhase, "a further phase")
     assert story.facts[-1].type == "PhaseAdvanced"
+
+
+def test_an_incident_that_nobody_opened_is_not_closed() -> None:
+    preview().when(CloseIncident("gpt-5.6", 1, "Solved"), by="olga").refused(NotFound)

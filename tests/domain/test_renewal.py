@@ -19,7 +19,7 @@ from domain.request import (
     SignOff,
     WithdrawRequest,
 )
-from tests.spec import Story, application, granted
+from tests.spec import Story, application, granted, instant
 
 RENEWABLE = Clocks(30, "calendar", 10, renewal_days=30)
 END = "2026-12-27T15:00:00Z"
@@ -89,7 +89,7 @@ def test_i14_once_it_came_to_nothing_the_grants_own_time_counts_again() -> None:
 def test_i14_a_grant_whose_time_is_over_ends_with_its_renewal() -> None:
     story = renewed().at("2027-01-10T15:00:00Z")
     story.when(WithdrawRequest("nw2"), by="nina").then(
-        RequestWithdrawn(""), RenewalEnded("nw2"), GrantExpired(ANY), CustomerLeft("northwind")
+        RequestWithdrawn(""), RenewalEnded("nw2"), GrantExpired(instant(END)), CustomerLeft("northwind")
     )
     assert not allowed(story)
 
@@ -104,3 +104,15 @@ def test_a_renewal_that_was_denied_ends_quietly_where_the_grant_was_revoked_mean
     story.given(Appoint("oncd", "olive", "reviewer"))
     story.when(WithdrawRequest("nw2"), by="nina").then(RequestWithdrawn(""))
     assert story.state("grant-g").state == "revoked"
+
+
+def test_a_renewal_asks_for_the_tier_it_had() -> None:
+    story = granted(clocks=RENEWABLE, tiers=("standard", "pro"), ask=application(tier="pro"))
+    story.at("2026-11-27T15:00:00Z").given(RequestRenewal("g"), by="nina", ids=["nw2"])
+    assert story.state("request-nw2").tier == "pro"
+
+
+def test_i14_a_grant_ends_with_its_renewal_from_its_very_last_instant() -> None:
+    for at, ends in ((END, True), ("2026-12-27T14:59:59Z", False)):
+        story = renewed().at(at).given(WithdrawRequest("nw2"), by="nina")
+        assert (story.events("grant-g")[-1] == GrantExpired(instant(END))) is ends

@@ -979,3 +979,18 @@ def test_what_a_draft_renews_is_handed_in_with_it() -> None:
     story = granted().given(application(renews="g", draft=True), by="nina", ids=["nw-2"])
     story.given(SubmitRequest("nw-2"), by="nina")
     assert story.events("request-nw-2")[-1].renews == "g"
+
+
+def test_a_position_that_was_countersigned_is_not_taken_again() -> None:
+    story = in_review().given(yes("commerce"), by="cora").given(Countersign("nw", "commerce"), by="carl")
+    story.when(yes("commerce"), by="cora").refused(AlreadySigned)
+
+
+def test_before_a_review_begins_nobody_is_missed() -> None:
+    story = preview().given(application(), by="nina", ids=["nw"]).given(Recuse("nw", "olga"), by="rita")
+    story.when(Recuse("nw", "omar"), by="rita").then(PersonRecused("omar"))
+
+
+def test_where_an_agency_has_several_leaves_the_earliest_due_date_counts() -> None:
+    tree = AllOf((Leaf("oncd", due_days=5), AtLeast(1, (Leaf("oncd", due_days=20), OSTP))))
+    assert request(in_review(tree)).dues["oncd"] == instant("2026-07-02T21:00:00Z")

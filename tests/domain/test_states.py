@@ -220,6 +220,15 @@ def test_a_release_remembers_its_incidents_and_whom_it_admitted() -> None:
     )
 
 
+def test_a_sign_off_remembers_whose_power_it_used() -> None:
+    dora = By("dora", "oncd", "head", ("omar", "import:rosa"))
+    announced = ReleaseAnnounced("openai", "GPT-5.6", ("standard",), "p", "high", PHASES)
+    _, now = then("release-gpt-5.6", announced, PhaseSignedOff("preview", "oncd", "approve"), by=dora)
+    assert now.sheet.signatures == (Signature("oncd", "dora", "approve", via=("omar",)),)
+    _, reviewing = reviewed(AgencySignedOff("oncd", 1, "approve"), by=dora)
+    assert reviewing.sheet.signatures == (Signature("oncd", "dora", "approve", via=("omar",)),)
+
+
 # Requests
 
 SUBMITTED = RequestSubmitted(
@@ -289,8 +298,8 @@ def test_a_question_is_remembered_with_its_answer_and_the_time_it_took() -> None
 
 def test_due_dates_are_remembered_as_they_were_moved_and_missed() -> None:
     moved = {"oncd": LATER, "ostp": LATER}
-    _, now = reviewed(ReviewExtended("oncd", 7, LATER, moved, "Holidays"))
-    assert (now.extension_days, now.due, now.dues) == (7, LATER, moved)
+    _, now = reviewed(ReviewExtended("oncd", 7, SOON, moved, "Holidays"))
+    assert (now.extension_days, now.due, now.dues) == (7, SOON, moved)
     _, now = reviewed(DueDateMoved(SOON, DUES, "The applicant was slow."))
     assert (now.extension_days, now.due, now.dues) == (0, SOON, DUES)
     _, now = reviewed(DeadlineMissed("oncd", SOON), NoObjectionDeemed("ostp", LATER))
@@ -322,6 +331,11 @@ def test_a_material_change_begins_the_review_anew() -> None:
     assert (now.clock_started, now.stopped) == (NEXT, NEXT)
     _, now = reviewed(RequestAmended(2, Changes(tier="pro"), True))
     assert now.stopped is None
+    story = Story("2026-06-20T15:00:00Z").happened("request-nw", SUBMITTED, by=NINA)
+    story.happened("request-nw", RequestRegistered(LATER, DUES), InformationRequested(1, "oncd", "Who?"), by=OLGA)
+    assert story.state("request-nw").stopped == BEGAN
+    story.at("2026-06-21T15:00:00Z")
+    assert after("request-nw", RequestAmended(2, Changes(tier="pro"), True), on=story).stopped == NEXT
 
 
 def test_another_change_changes_the_application_alone() -> None:
@@ -460,6 +474,9 @@ def test_what_is_taken_back_leaves_the_grant_as_it_was() -> None:
         RenewalEnded("nw-2"),
     )
     assert now == before
+    notice = RevocationNoticeIssued("Misuse", SOON), GrantSuspended("Misuse"), ReinstatementProposed("Cleared")
+    _, now = granted(*notice, RevocationNoticeWithdrawn("Cleared"))
+    assert (now.notice_respond_by, now.suspensions, now.reinstatements_proposed) == (None, {"oncd": "Misuse"}, {})
     _, now = granted(RenewalRequested("nw-2", True), RevocationNoticeIssued("Misuse", SOON))
     assert (now.renewal, now.renewal_timely, now.notice_respond_by) == ("nw-2", True, SOON)
 
