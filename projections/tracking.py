@@ -79,14 +79,6 @@ async def standing(conn: Connection, name: str, role: str = "live", lock: bool =
         return await cursor.fetchone()
 
 
-async def position_of(conn: Connection, name: str) -> int:
-    """The position that the live rows of a projection have reached. Raises NotReady where there are none."""
-    found = await standing(conn, name)
-    if found is None:
-        raise NotReady(f"The projection {name} has not been made yet.")
-    return found.position
-
-
 async def wait_until(conn: Connection, name: str, position: int, seconds: float = 60.0) -> None:
     """Wait until a projection has reached a position. Raises NotReady where it stopped before, or is not in time."""
     pause_seconds = 0.001

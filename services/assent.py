@@ -157,11 +157,11 @@ async def _doing(**work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def bootstrap(handler: Handler, settings: Settings) -> None:
+async def bootstrap(handler: Handler, settings: Settings, occurred: datetime | None = None) -> None:
     """An empty log begins with the organization that runs the service, its first administrator, and the calendar.
 
     In development mode the first administrator holds every other role of `assent` as well. Several processes may come
-    first at once: whoever is second is refused, and goes on.
+    first at once: whoever is second is refused, and goes on. `occurred`: when it was, where an import tells it late.
     """
     roles = ROLES["assent"] if settings.mode == "development" else ("administrator",)
     commands: list[Any] = [RegisterOrganization(ASSENT, "assent", "Assent", "US")]
@@ -169,18 +169,18 @@ async def bootstrap(handler: Handler, settings: Settings) -> None:
     if handler.writer.end.size == 0:
         for command in commands:
             with suppress(Refused):
-                await handler.instruct(command)
-    await record_closures(handler)
+                await handler.instruct(command, occurred)
+    await record_closures(handler, occurred)
 
 
-async def record_closures(handler: Handler) -> None:
+async def record_closures(handler: Handler, occurred: datetime | None = None) -> None:
     """See to it that the federal calendar knows the closures of the years around now."""
     state = await handler.state(f"calendar-{FEDERAL}")
     recorded = state.closures if isinstance(state, Calendar) else frozenset()
     command = missing_closures(recorded, handler.clock.now().date())
     if command is not None:
         with suppress(Refused):
-            await handler.instruct(command)
+            await handler.instruct(command, occurred)
 
 
 async def _look_after(server: Server, pool: AsyncConnectionPool[Any]) -> None:

@@ -422,15 +422,6 @@ class _People(Replica):
         self._wake()
 
 
-class _PastHandler(Handler):
-    """A handler whose log begins when its story does."""
-
-    since: datetime | None = None
-
-    async def instruct(self, command: Any, occurred: datetime | None = None) -> None:
-        await super().instruct(command, occurred or self.since)
-
-
 @asynccontextmanager
 async def importing(
     settings: Settings, conninfo: str, person: str, name: str, since: datetime | None, clock: Clock | None = None
@@ -442,14 +433,13 @@ async def importing(
     async with AsyncConnectionPool(conninfo, min_size=1, max_size=8, open=False, kwargs=options) as pool:
         vault, people = Vault(pool, master_key(settings.data / "keys" / "master")), _People()
         own = replace(settings, states_max=min(settings.states_max, STATES_MAX))
-        handler = _PastHandler(own, conninfo, pool, clock or clock_of(settings), people, vault)
-        handler.since = since
+        handler = Handler(own, conninfo, pool, clock or clock_of(settings), people, vault)
         await handler.writer.start()
         try:
             size = handler.writer.end.size
             async with pool.connection() as conn:
                 await people.load_people(conn, size)
-            await bootstrap(handler, settings)
+            await bootstrap(handler, settings, since)
             must_be_records_officer(handler, person)
             async with _reading(settings, conninfo, handler, pool, vault, folder) as client:
                 yield Importer(

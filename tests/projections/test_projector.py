@@ -234,7 +234,8 @@ async def test_progress_is_the_librarys_tracking_and_only_goes_on_from_where_it_
         await tracking.track(conn, [nothing], [some])
         with pytest.raises(IntegrityError):
             await tracking.track(conn, [nothing], [some])
-        assert await tracking.position_of(conn, "requests") == 4
+        live = await tracking.standing(conn, "requests")
+        assert live is not None and live.position == 4
 
 
 async def test_waiting_for_a_position_ends_when_it_is_there_or_the_time_is_over(log: str) -> None:
