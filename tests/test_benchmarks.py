@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.benchmarks import BENCHMARKS, command, commands
+from tests.benchmarks import BENCHMARKS, command, commands, peers
 from tests.benchmarks.report import Report, Unmeasured, as_text
-from tests.benchmarks.samples import Sample, medians, sample_of
+from tests.benchmarks.samples import Sample, medians, sample_of, together
 
 
 def test_the_help_names_every_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
@@ -22,7 +22,14 @@ def test_the_help_names_every_benchmark(capsys: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.mark.parametrize(
-    "arguments", [["unheard-of"], [], ["commands", "--clients", "0"], ["commands", "--clients", "65"]]
+    "arguments",
+    [
+        ["unheard-of"],
+        [],
+        ["commands", "--clients", "0"],
+        ["commands", "--clients", "65"],
+        ["commands", "--peers", "me"],
+    ],
 )
 def test_what_cannot_be_measured_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
@@ -35,15 +42,21 @@ def test_what_cannot_be_measured_is_refused(arguments: list[str], capsys: pytest
 def test_one_object_tells_figures_ratios_and_what_is_missing(client: str, capsys: pytest.CaptureFixture[str]) -> None:
     if client == "wrk" and shutil.which("wrk") is None:
         pytest.skip("wrk is not installed")
-    sizes = ["--seconds", "1", "--rounds", "1", "--clients", "2"]
+    sizes = ["--seconds", "1", "--rounds", "1", "--clients", "1,2", "--peers", "eventsourcing,pgbench"]
     assert command(["commands", "--json", "--client", client, *sizes]) == 0
     found = json.loads(capsys.readouterr().out)
     assert set(found) == {"figures", "ratios", "missing"}
     figures = found["figures"]["clients"]["2"]
     assert figures["assent"]["p99_ms"] >= figures["assent"]["p50_ms"] > 0
-    for peer in ("eventsourcing", "pgbench"):
-        ours, theirs = figures["assent"]["per_second"], figures[peer]["per_second"]
-        assert found["ratios"][f"vs_{peer}"] == pytest.approx(ours / theirs, abs=0.001)
+    for peer, ours in (("eventsourcing", "assent"), ("pgbench", "assent"), ("pgbench", "assent_two")):
+        ratio = found["ratios"][f"vs_{peer}{ours.removeprefix('assent')}"]
+        assert ratio == pytest.approx(figures[ours]["per_second"] / figures[peer]["per_second"], abs=0.001)
+    alone = {
+        name: figure["p50_ms"] for name, figure in found["figures"]["clients"]["1"].items() if type(figure) is dict
+    }
+    slower = alone["assent"] / (alone["echo"] + alone["pgbench"])
+    assert found["ratios"]["vs_echo_and_commit"] == pytest.approx(slower, abs=0.01)
+    assert 0 < found["ratios"]["merkle_share"] < 1 < found["ratios"]["p99_over_p50"]
     assert len(found["missing"]) == (client == "python")
 
 
@@ -52,10 +65,32 @@ def test_there_is_no_number_unless_the_log_grew_by_just_the_commands_answered_20
     answers: int, refused: int, broken: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes = iter([100, 110])
-    service: Any = SimpleNamespace(log_size=lambda: next(sizes), address="")
-    monkeypatch.setattr(commands, "with_wrk", lambda *_: (answers, refused, broken, Sample(1.0)))
+    service: Any = SimpleNamespace(log_size=lambda: next(sizes), cpu_seconds=lambda: 0.0, addresses=[""])
+    monkeypatch.setitem(commands.SENDERS, "wrk", lambda *_: (answers, refused, broken, Sample(1.0)))
     with pytest.raises(Unmeasured, match="the log grew by 10"):
         commands.load("wrk", service, Path("targets"), 1, 1, "tag")
+
+
+def test_a_peer_that_cannot_be_had_is_missing_and_the_others_are_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(arguments: list[str]) -> None:
+        raise peers.Unhad(f"{arguments[-1]} could not be installed")
+
+    monkeypatch.setattr(peers, "make_database", lambda _: "")
+    monkeypatch.setattr(peers, "_install", refuse)
+    monkeypatch.setattr(peers.shutil, "which", lambda _: None)
+    missing: list[str] = []
+    with peers.at_hand("", tmp_path, b"record", peers.PEERS, missing) as found:
+        assert set(found) == {"eventsourcing", "pgbench"}
+    assert missing == [
+        f"umadb: {peers.UMADB} could not be installed",
+        "emmett: node and npm are not installed",
+    ]
+
+
+def test_loads_on_several_addresses_are_as_slow_as_the_slowest() -> None:
+    assert together([Sample(10.0, 1.0, 9.0), Sample(20.0, 2.0, 3.0)]) == Sample(30.0, 2.0, 9.0)
 
 
 def test_a_sample_counts_and_ranks_what_each_operation_took() -> None:

@@ -1,7 +1,7 @@
 """How many whole commands a second does the service take, beside what its database could do at best?
 
-Full commands over HTTP (identity, authority, decide, Merkle head, receipt), the `eventsourcing` library's default
-recorder and lock-free pgbench inserts of the same size take turns on one durable Postgres: docs/benchmarks.md.
+Full commands over HTTP (identity, authority, decide, Merkle head, receipt), served by one process and by two, and what
+others do to make an event of the same size durable, take turns on one machine: docs/benchmarks.md.
 """
 
 import argparse
@@ -11,18 +11,21 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from itertools import chain, product
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psycopg
 
-from tests.benchmarks import peers
+from tests.benchmarks import merkle, peers
+from tests.benchmarks.peers import PEERS, Appends
 from tests.benchmarks.report import Report, Unmeasured, progress
-from tests.benchmarks.samples import Sample, medians, sample_of
-from tests.benchmarks.service import Service, serving
+from tests.benchmarks.samples import Sample, medians, sample_of, together
+from tests.benchmarks.service import Service, echoing, serving
 
 OFFICERS = [f"officer-{nth}" for nth in range(8)]
 REQUESTS = 200
@@ -31,6 +34,11 @@ AT_ONCE = 16
 
 PATIENCE_SECONDS = 30
 """How long an answer may be outstanding when the time is over."""
+
+AT_EVERY_COUNT = frozenset({"eventsourcing", "pgbench"})
+"""The others, and the second process, take part at the largest number of clients only."""
+
+WARM_UP_SECONDS = 1
 
 CLIENT_PROCESSES = 2
 """Where Python has to be the client: enough that it is not the limit, on few cores."""
@@ -51,6 +59,10 @@ RELEASE = {
 }
 
 
+Samples = dict[str, list[Sample]]
+"""What was measured of each system, round by round."""
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=int, default=3, help="how long each measurement takes (3)")
     parser.add_argument("--rounds", type=int, default=3, help="how many of each; medians count (3)")
@@ -58,7 +70,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--client", choices=["wrk", "python"], help="who sends the commands (wrk where it is installed)"
     )
-
+    parser.add_argument(
+        "--peers", type=_names, default=PEERS, help=f"who is measured beside it ({','.join(PEERS)}); some are installed"
+    )
     parser.add_argument(
         "--together", action="store_true", help="serve, project and sign in one process, as a fresh clone does"
     )
@@ -71,41 +85,109 @@ def _counts(text: str) -> list[int]:
     return counts
 
 
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    if not set(names) <= set(PEERS):
+        raise ValueError(text)
+    return names
+
+
 def run(options: argparse.Namespace) -> Report:
     """All systems at every number of clients, in turns; the ratios are at the largest number. Raises Unmeasured."""
     client = options.client or ("wrk" if shutil.which("wrk") else "python")
     report = Report(missing=[] if client == "wrk" else ["wrk: the commands came from Python, which slows them down"])
-    samples: dict[int, dict[str, list[Sample]]] = {
-        clients: {name: [] for name in ("assent", "eventsourcing", "pgbench")} for clients in options.clients
-    }
-    turns = list(product(range(1, options.rounds + 1), options.clients))
     with serving(apart=not options.together) as service, tempfile.TemporaryDirectory(prefix="assent-bench-") as name:
         folder = Path(name)
         targets = folder / "targets"
         targets.write_text("".join(f"{request} {token}\n" for request, token in asyncio.run(set_up(service))))
-        database = peers.make_database(service.conninfo)
-        load(client, service, targets, options.clients[-1], 1, "warm-up")
+        load(client, service, targets, options.clients[-1], WARM_UP_SECONDS, "warm-up")
         record = last_record(service)
-        for turn, (nth, clients) in enumerate(turns):
-            progress(f"Round {nth} of {options.rounds}, {clients} clients")
-            found, seconds = samples[clients], options.seconds
-            found["assent"].append(load(client, service, targets, clients, seconds, f"turn-{turn}"))
-            service.wait_until_quiet()
-            found["eventsourcing"].append(peers.library_appends(database, record, clients, seconds))
-            found["pgbench"].append(peers.bare_inserts(database, folder, record, clients, seconds, turn))
+        with peers.at_hand(service.conninfo, folder, record, options.peers, report.missing) as others:
+            measured = Measured(client, service, targets, options.seconds, others)
+            samples = measured.in_turns(options.clients, options.rounds)
         report.figures = {"client": client, "record_bytes": len(record), "log_size": service.log_size()}
+        merkle_us = merkle.us_a_command(service.conninfo, *measured.span)
     report.figures["clients"] = {str(clients): table(found) for clients, found in samples.items()}
     top = report.figures["clients"][str(options.clients[-1])]
     report.ratios = {name: figure for name, figure in top.items() if name.startswith("vs_")}
+    report.ratios["p99_over_p50"] = round(top["assent"]["p99_ms"] / top["assent"]["p50_ms"], 2)
+    if "1" in report.figures["clients"]:
+        report.ratios["vs_echo_and_commit"] = slower_than_its_parts(report.figures["clients"]["1"])
+    if not options.together:
+        report.figures["merkle_us"] = round(merkle_us, 2)
+        report.ratios["merkle_share"] = round(merkle_us / top["assent"]["cpu_us"], 3)
     return report
 
 
-def table(found: dict[str, list[Sample]]) -> dict[str, Any]:
-    """The medians of each system, and ours ÷ theirs."""
+class Measured:
+    """Rounds in which every system has its turn, while the others owe the machine nothing.
+
+    `span` is the log's size before and after the last load that one process took from the most clients.
+    """
+
+    def __init__(
+        self, client: str, service: Service, targets: Path, seconds: int, others: Mapping[str, Appends]
+    ) -> None:
+        self._client, self._service, self._targets = client, service, targets
+        self._seconds, self._others = seconds, others
+        self.span = (0, 0)
+
+    def in_turns(self, counts: Sequence[int], rounds: int) -> dict[int, Samples]:
+        """By number of clients (the last is the largest) and name of the system."""
+        samples: dict[int, Samples] = {clients: {} for clients in counts}
+        for nth in range(rounds):
+            for at, clients in enumerate(counts):
+                progress(f"Round {nth + 1} of {rounds}, {clients} clients")
+                turn = nth * len(counts) + at
+                for name, sample in self._turn(clients, turn, whole=clients == counts[-1]):
+                    samples[clients].setdefault(name, []).append(sample)
+        return samples
+
+    def _turn(self, clients: int, turn: int, whole: bool) -> Iterator[tuple[str, Sample]]:
+        """One sample of each; `whole`: of the second process, and of those that are measured at one count, as well."""
+        before = self._service.log_size()
+        yield "assent", load(self._client, self._service, self._targets, clients, self._seconds, f"turn-{turn}")
+        self.span = before, self._service.log_size()
+        self._service.wait_until_quiet()
+        if whole and clients > 1:
+            yield "assent_two", self._with_two_processes(clients, turn)
+        if clients == 1:
+            yield "echo", self._echoed(turn)
+        for name, appends in self._others.items():
+            if whole or name in AT_EVERY_COUNT:
+                yield name, appends(clients, self._seconds, turn)
+
+    def _with_two_processes(self, clients: int, turn: int) -> Sample:
+        with self._service.joined() as both:
+            load(self._client, both, self._targets, clients, WARM_UP_SECONDS, f"joined-{turn}")
+            sample = load(self._client, both, self._targets, clients, self._seconds, f"two-{turn}")
+        self._service.wait_until_quiet()
+        return replace(sample, cpu_us=None)
+
+    def _echoed(self, turn: int) -> Sample:
+        with echoing() as address:
+            send = SENDERS[self._client]
+            send(address, self._targets, 1, WARM_UP_SECONDS, f"echo-warm-up-{turn}")
+            _, refused, broken, sample = send(address, self._targets, 1, self._seconds, f"echo-{turn}")
+        if refused or broken:
+            raise Unmeasured(f"The echo answered {refused} requests not with 201; {broken} connections broke.")
+        return sample
+
+
+def table(found: Samples) -> dict[str, Any]:
+    """The medians of each system, and ours ÷ theirs in rate."""
     figures: dict[str, Any] = {name: medians(samples) for name, samples in found.items()}
     ours = figures["assent"]["per_second"]
-    ratios = {f"vs_{name}": round(ours / figures[name]["per_second"], 3) for name in ("eventsourcing", "pgbench")}
+    ratios = {f"vs_{name}": round(ours / figures[name]["per_second"], 3) for name in PEERS if name in figures}
+    if "assent_two" in figures and "pgbench" in figures:
+        ratios["vs_pgbench_two"] = round(figures["assent_two"]["per_second"] / figures["pgbench"]["per_second"], 3)
     return figures | ratios
+
+
+def slower_than_its_parts(alone: Mapping[str, Any]) -> float:
+    """How long a single client waits for a command, by how long for a bare echo and a bare commit: medians of p50."""
+    parts = alone["echo"]["p50_ms"] + alone["pgbench"]["p50_ms"]
+    return round(alone["assent"]["p50_ms"] / parts, 2)
 
 
 # The scene: requests under review that wait for two agencies, of which one never signs
@@ -114,7 +196,7 @@ def table(found: dict[str, list[Sample]]) -> dict[str, Any]:
 async def set_up(service: Service) -> list[tuple[str, str]]:
     """Requests under review, each with the token of the officer who will sign it off."""
     limits = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE)
-    async with httpx.AsyncClient(base_url=f"{service.address}/api/v1", limits=limits, timeout=60) as client:
+    async with httpx.AsyncClient(base_url=f"{service.addresses[0]}/api/v1", limits=limits, timeout=60) as client:
         tokens = {person: service.issuer.issue(person) for person in ("root", "rae", "nina", *OFFICERS)}
 
         async def post(nth: int, person: str, path: str, body: dict[str, Any]) -> Any:
@@ -162,20 +244,32 @@ def scene() -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 def load(client: str, service: Service, targets: Path, clients: int, seconds: int, tag: str) -> Sample:
     """Commands for some seconds. Raises Unmeasured unless each was answered 201, and the log grew by just as many."""
-    before = service.log_size()
-    send = with_wrk if client == "wrk" else with_python
-    answers, refused, broken, sample = send(service.address, targets, clients, seconds, tag)
+    before, cpu_seconds = service.log_size(), service.cpu_seconds()
+    answers, refused, broken, sample = sent(client, service.addresses, targets, clients, seconds, tag)
+    cpu_seconds = service.cpu_seconds() - cpu_seconds
     grown = service.log_size() - before
     if refused or broken or grown != answers:
         raise Unmeasured(
             f"{answers} commands were answered, {refused} of them not with 201; {broken} connections broke;"
             f" the log grew by {grown}."
         )
-    return sample
+    return replace(sample, cpu_us=cpu_seconds / answers * 1e6)
 
 
 Sent = tuple[int, int, int, Sample]
 """Answers, how many of them were not 201, broken connections, and the sample."""
+
+
+def sent(client: str, addresses: Collection[str], targets: Path, clients: int, seconds: int, tag: str) -> Sent:
+    """The clients, shared out to the addresses, at the same time."""
+    send, share = SENDERS[client], clients // len(addresses)
+    with ThreadPoolExecutor(len(addresses)) as at_once:
+        loads = [
+            at_once.submit(send, address, targets, share, seconds, f"{tag}-at-{nth}")
+            for nth, address in enumerate(addresses)
+        ]
+        answers, refused, broken, samples = zip(*(load.result() for load in loads), strict=True)
+    return sum(answers), sum(refused), sum(broken), together(samples)
 
 
 def with_wrk(address: str, targets: Path, clients: int, seconds: int, tag: str) -> Sent:
@@ -222,6 +316,9 @@ def with_python(address: str, targets: Path, clients: int, seconds: int, tag: st
     found = [json.loads(output) for output in outputs]
     latencies = [latency for each in found for latency in each["latencies"]]
     return len(latencies), sum(each["refused"] for each in found), 0, sample_of(latencies, seconds)
+
+
+SENDERS = {"wrk": with_wrk, "python": with_python}
 
 
 def last_record(service: Service) -> bytes:

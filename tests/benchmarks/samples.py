@@ -7,11 +7,14 @@ from statistics import median
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One load for some seconds: operations done per second, and how long one took (None: not known)."""
+    """One load for some seconds: operations done per second, how long one took, and the processor time that one cost
+    the serving process (None: not known).
+    """
 
     per_second: float
     p50_ms: float | None = None
     p99_ms: float | None = None
+    cpu_us: float | None = None
 
 
 def sample_of(latencies: Sequence[float], seconds: float) -> Sample:
@@ -22,6 +25,14 @@ def sample_of(latencies: Sequence[float], seconds: float) -> Sample:
         1000 * ordered[len(ordered) // 2],
         1000 * ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)],
     )
+
+
+def together(samples: Sequence[Sample]) -> Sample:
+    """Loads on several addresses at once as one: their rates in all, and the slowest of their percentiles."""
+    if len(samples) == 1:
+        return samples[0]
+    slowest = (max(each.p50_ms or 0 for each in samples), max(each.p99_ms or 0 for each in samples))
+    return Sample(sum(each.per_second for each in samples), *slowest)
 
 
 def medians(samples: Sequence[Sample]) -> dict[str, float]:

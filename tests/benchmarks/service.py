@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,16 +24,17 @@ START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 20.0
 QUIET_SECONDS_MAX = 120.0
 
-_ADDRESS = re.compile(r"Assent serves (http://\S+)")
+_ADDRESS = re.compile(r" serves (http://\S+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A running service: its address, its process id, and the database it uses."""
+    """A running service: its addresses (one for each serving process), the first one's process id, and its database."""
 
-    address: str
+    addresses: tuple[str, ...]
     pid: int
     conninfo: str
+    data: Path
     issuer: DevelopmentIssuer
 
     def log_size(self) -> int:
@@ -41,6 +42,17 @@ class Service:
             row = conn.execute("SELECT coalesce(max(size), 0) FROM tree_head").fetchone()
         assert row is not None
         return int(row[0])
+
+    def cpu_seconds(self) -> float:
+        """Processor time that its first process has used so far, in the kernel too."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    @contextmanager
+    def joined(self) -> Iterator["Service"]:
+        """The service with one more process that does nothing but serve. Raises Unmeasured where it does not start."""
+        with _process(["services.cli", "serve"], {"ASSENT_DATA": str(self.data), "ASSENT_ROLES": ""}) as process:
+            yield replace(self, addresses=(*self.addresses, _address(process)))
 
     def wait_until_quiet(self) -> None:
         """Until the projections and the signer have caught up: what they still do would slow down the next."""
@@ -66,19 +78,27 @@ def serving(apart: bool) -> Iterator[Service]:
         settings = replace(Settings(), data=Path(name, "data"))
         conninfo = running.enter_context(EmbeddedPostgres(settings.data))
         roles = "timers" if apart else "project,sign,timers"
-        process = running.enter_context(_process(settings.data, "serve", {"ASSENT_ROLES": roles}))
+        told = {"ASSENT_DATA": str(settings.data)}
+        process = running.enter_context(_process(["services.cli", "serve"], {**told, "ASSENT_ROLES": roles}))
         address = _address(process)
         if apart:
-            running.enter_context(_process(settings.data, "project", {}))
-        yield Service(address, process.pid, conninfo, DevelopmentIssuer(settings))
+            running.enter_context(_process(["services.cli", "project"], told))
+        yield Service((address,), process.pid, conninfo, settings.data, DevelopmentIssuer(settings))
 
 
 @contextmanager
-def _process(data: Path, command: str, told: Mapping[str, str]) -> Iterator["subprocess.Popen[str]"]:
+def echoing() -> Iterator[str]:
+    """The address of the same server with nothing behind it. Raises Unmeasured where it does not start."""
+    with _process(["tests.benchmarks.echo"], {}) as process:
+        yield _address(process)
+
+
+@contextmanager
+def _process(module: Sequence[str], told: Mapping[str, str]) -> Iterator["subprocess.Popen[str]"]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith((PREFIX, "DATABASE_URL"))}
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "services.cli", command],
-        env={**inherited, "ASSENT_DATA": str(data), "ASSENT_PORT": "0", **told},
+        [sys.executable, "-P", "-m", *module],
+        env={**inherited, "ASSENT_PORT": "0", **told},
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -96,7 +116,7 @@ def _process(data: Path, command: str, told: Mapping[str, str]) -> Iterator["sub
 
 
 def _address(process: "subprocess.Popen[str]") -> str:
-    """Where it serves, as it says itself once it is ready."""
+    """Where it serves, as it says itself once it is ready. Raises Unmeasured where it does not become so."""
     assert process.stdout is not None
     impatience = Timer(START_SECONDS_MAX, process.kill)
     impatience.start()
