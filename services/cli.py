@@ -31,7 +31,7 @@ from services.assent import MIGRATIONS, Assent, following, running
 from services.clock import ManualClock
 from services.http.identity import BACKDATE, DevelopmentIssuer, DevelopmentOnly
 from services.http.protocol import Protocol
-from services.log.signer import LogRefused
+from services.log.signer import LogRefused, SignerFolder
 from services.migrations import MigrationRefused, migrate
 from services.play import BadScenario, Player, StepFailed, Steps, first_instant, read_scenario
 from services.postgres import PostgresUnavailable, open_database
@@ -262,6 +262,12 @@ def show_checkpoint(settings: Settings, as_json: bool) -> int:
     return with_database(settings, act)
 
 
+def show_key(settings: Settings) -> int:
+    """Print the verifier key of the log's checkpoints; auditors get it once, and not from the log."""
+    print(SignerFolder(settings.data / "signer", settings.origin).verifier())
+    return 0
+
+
 # The command line
 
 
@@ -286,7 +292,7 @@ def parser() -> argparse.ArgumentParser:
     token.add_argument("--seconds", type=int, default=TOKEN_SECONDS)
     token.add_argument("--backdate", action="store_true", help="allow Occurred-At")
     log = commands.add_parser("log", help="the log as proof")
-    log.add_argument("action", choices=["checkpoint"])
+    log.add_argument("action", choices=["checkpoint", "key"])
     projections = commands.add_parser("projections", help="list, rebuild or verify the projections")
     projections.add_argument("action", choices=["list", "rebuild", "verify"])
     projections.add_argument("name", nargs="*", help="which (all)")
@@ -351,7 +357,7 @@ def _run(given: argparse.Namespace, settings: Settings) -> int:
             print(token(settings, given.person, scopes, given.seconds))
             return 0
         case "log":
-            return show_checkpoint(settings, given.json)
+            return show_key(settings) if given.action == "key" else show_checkpoint(settings, given.json)
         case "projections":
             return with_database(settings, lambda conninfo: project(conninfo, given.action, given.name, given.json))
         case "import":

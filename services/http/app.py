@@ -15,7 +15,7 @@ from starlette.types import Message
 
 from domain.errors import NotFound, Refused
 from services.handle import Handler
-from services.http import access, audit, commands, description, operations, problems, queries
+from services.http import access, audit, commands, description, log, operations, problems, queries
 from services.http.access import Evaluations
 from services.http.answers import NO_STORE, SECURE, Endpoint, Receive, Scope, Send, request_id, send_refusal
 from services.http.commands import Commands, Directory
@@ -70,6 +70,7 @@ def build_app(
     )
     framework.include_router(queries.router(reads))
     framework.include_router(audit.router(reads))
+    framework.include_router(log.router(reads))
     framework.include_router(operations.router(handler, pool, projecting, folder))
     if settings.mode == "development":
         framework.include_router(operations.clock_router(handler, advance))
@@ -204,7 +205,7 @@ async def _unexpected(request: Request, error: Any) -> Response:
 
 POSTED = frozenset({access.PATH, "/api/v1/development/clock"})
 _DIRECTORY = Directory(commands.ROUTES)
-_TEMPLATES = {path: re.compile(re.sub(r"\{[a-z]+\}", "[^/]+", path)) for path in READS}
+_TEMPLATES = {path: re.compile(re.sub(r"\{[a-z]+\}", "[^/]+", path.replace("{place}", ".+"))) for path in READS}
 
 
 def methods_of(path: str) -> set[str]:

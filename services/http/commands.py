@@ -78,6 +78,7 @@ from services.http.answers import JSON, Receive, Scope, Send, request_id, send_a
 from services.http.bodies import Body, Given, body_of, instant, read_body
 from services.http.identity import BACKDATE, Identities
 from services.http.problems import BadHeader, BadParameter, Headers, ScopeMissing
+from services.log.receipt import Receipt
 
 PREFIX = "/api/v1"
 
@@ -296,14 +297,6 @@ class Written(msgspec.Struct):
 
     type: str
     position: int
-
-
-class Receipt(msgspec.Struct):
-    """Where the last event stands, the hash of its record (base64) and the log's size after it."""
-
-    position: int
-    leaf: str
-    size: int
 
 
 class CommandAnswer(msgspec.Struct, omit_defaults=True):

@@ -216,6 +216,8 @@ def _content(path: str) -> Document:
         return {"text/css": {"schema": {"type": "string"}}}
     if path == "/api/v1/log/checkpoint":
         return {"text/plain": {"schema": {"type": "string"}}}
+    if path.startswith("/api/v1/log/tile/"):
+        return {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
     is_list = path in LISTS or path.endswith("/history")
     schema = {"$ref": "#/components/schemas/Listing"} if is_list else {"type": "object"}
     return {"application/json": {"schema": schema}}

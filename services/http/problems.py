@@ -85,13 +85,6 @@ class NotJson(Refused):
         super().__init__("Bodies are JSON.", "Content-Type: application/json")
 
 
-class NotSignedYet(Refused):
-    """The log has grown since its last checkpoint; the next one is a moment away."""
-
-    status, rule, title = 425, "checkpoint", "No checkpoint covers this yet"
-    retry_after = 1
-
-
 class NotCaughtUp(Refused):
     """What is asked for is in the log, but not yet in what answers."""
 

@@ -45,6 +45,8 @@ READS: dict[str, Reading] = {
     "/api/v1/dashboards/pending_sign_offs": Reading.SIGNED_IN,
     "/api/v1/events": Reading.AUDITOR,
     "/api/v1/log/checkpoint": Reading.SIGNED_IN,
+    "/api/v1/log/tile/{level}/{place}": Reading.SIGNED_IN,
+    "/api/v1/log/tile/entries/{place}": Reading.AUDITOR,
     "/api/v1/log/proof/{position}": Reading.SIGNED_IN,
     "/api/v1/log/consistency": Reading.SIGNED_IN,
     "/api/v1/development/clock": Reading.ANYONE,
@@ -119,7 +121,7 @@ class Reads:
 
     async def reader(self, request: Request) -> Reach:
         """The caller and what they may read, by the table above. Raises Unauthenticated, NotYourRole."""
-        path = request.scope["route"].path
+        path = request.scope["route"].path_format
         identity = await self.identities.of(_header(request, "authorization"))
         after = request.query_params.get("after", "")
         if after.isdecimal() and len(after) < 19:

@@ -1,58 +1,66 @@
-"""What does the log show to whoever holds a receipt: the signed head, the way to it, and that it only grew?
-
-Hashes are in base64, as in checkpoints.
-"""
+"""What does the log show to whoever holds a receipt: the signed head, the way to it, and that it only grew?"""
 
 from base64 import b64encode
-from typing import Any
 
-from domain.errors import Malformed, NotFound, Refused
-from services.log import reader, tiles
-from services.log.note import Checkpoint, parse
+import msgspec
+
+from domain.errors import NotFound, Refused
+from services.log import note, reader, tiles
+from services.log.note import Checkpoint
 from services.log.reader import Connection
+from services.log.receipt import Proof
 
 
-class NotYetSigned(Refused):
-    """Fetch it again in a moment: the signer is about to."""
+class NotSignedYet(Refused):
+    """The log has grown since its last checkpoint; the next one is a moment away."""
 
-    status, rule, title = 425, "signed_first", "No checkpoint covers it yet"
+    status, rule, title = 425, "checkpoint", "No checkpoint covers this yet"
     retry_after = 1
 
 
-async def checkpoint(conn: Connection) -> tuple[Checkpoint, str]:
-    """The newest checkpoint and its note. Raises NotYetSigned."""
+class SizesOutOfOrder(Refused):
+    status, rule, title = 400, "parameters", "The log only grows"
+
+
+class Consistency(msgspec.Struct):
+    """That the log of size `to` begins with that of size `from`. Hashes are in base64."""
+
+    from_: int = msgspec.field(name="from")
+    to: int
+    hashes: list[str]
+
+
+async def checkpoint(conn: Connection) -> tuple[str, Checkpoint]:
+    """The newest signed note and what it says. Raises NotSignedYet before the first."""
     found = await reader.rows(conn, "SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1")
     if not found:
-        raise NotYetSigned("Nothing is signed yet.")
-    note: str = found[0][0]
-    return Checkpoint.parse(parse(note).text), note
+        raise NotSignedYet("The log has not been signed yet.", "a first checkpoint")
+    text: str = found[0][0]
+    return text, Checkpoint.parse(note.parse(text).text)
 
 
-async def inclusion(conn: Connection, position: int) -> dict[str, Any]:
-    """The proof that a record is in the newest signed log. Raises NotFound, NotYetSigned."""
+async def inclusion(conn: Connection, position: int) -> Proof:
+    """That a record is in the newest signed log. Raises NotFound beyond its end, NotSignedYet where none covers it."""
     leaf = await reader.leaves(conn, position, position + 1)
     if not leaf:
         raise NotFound
-    head, note = await checkpoint(conn)
+    text, head = await checkpoint(conn)
     if head.size <= position:
-        raise NotYetSigned(f"The newest checkpoint covers {head.size} records.")
+        raise NotSignedYet(f"The newest checkpoint is of size {head.size}.", f"a checkpoint of {position + 1} or more")
     hashes = await tiles.inclusion(conn, position, head.size)
-    return {
-        "position": position,
-        "leaf": b64encode(leaf[0]).decode(),
-        "size": head.size,
-        "root": b64encode(head.root).decode(),
-        "hashes": [b64encode(each).decode() for each in hashes],
-        "checkpoint": note,
-    }
+    return Proof(position, _base64(leaf[0]), head.size, _base64(head.root), [_base64(each) for each in hashes], text)
 
 
-async def consistency(conn: Connection, size1: int, size2: int) -> dict[str, Any]:
-    """The proof that the log of size2 begins with that of size1. Raises Malformed, NotYetSigned."""
+async def consistency(conn: Connection, size1: int, size2: int) -> Consistency:
+    """That the log of size2 begins with that of size1. Raises SizesOutOfOrder, NotSignedYet."""
     if not 0 < size1 <= size2:
-        raise Malformed(f"A proof leads from a size above 0 to one that is not smaller, not from {size1} to {size2}.")
-    head, _ = await checkpoint(conn)
+        raise SizesOutOfOrder(f"A proof leads from a size above 0 to one not smaller, not from {size1} to {size2}.")
+    _, head = await checkpoint(conn)
     if head.size < size2:
-        raise NotYetSigned(f"The newest checkpoint covers {head.size} records.")
+        raise NotSignedYet(f"The newest checkpoint is of size {head.size}.", f"a checkpoint of {size2}")
     hashes = await tiles.consistency(conn, size1, size2)
-    return {"from": size1, "to": size2, "hashes": [b64encode(each).decode() for each in hashes]}
+    return Consistency(size1, size2, [_base64(each) for each in hashes])
+
+
+def _base64(value: bytes) -> str:
+    return b64encode(value).decode()

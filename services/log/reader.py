@@ -135,3 +135,9 @@ async def leaves(conn: Connection, start: int, end: int) -> list[bytes]:
     """The leaf hashes of the positions from start up to end."""
     query = "SELECT leaf FROM event WHERE position >= %s AND position < %s ORDER BY position"
     return [leaf for (leaf,) in await rows(conn, query, start, end)]
+
+
+async def records(conn: Connection, start: int, end: int) -> list[bytes]:
+    """The records of the positions from start up to end, exactly as they were hashed."""
+    query = "SELECT record FROM event WHERE position >= %s AND position < %s ORDER BY position"
+    return [record for (record,) in await rows(conn, query, start, end)]

@@ -5,9 +5,11 @@ are stored, followed by the nodes above them within the tile, so that a proof re
 The nodes of tiles that are not complete yet come from the leaves, or from the roots of the tiles below.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
+from domain.errors import Refused
 from services.log import reader
 from services.log.merkle import (
     HASH_BYTES,
@@ -95,6 +97,72 @@ async def entries(conn: Connection, tile_level: int, start: int, end: int) -> li
         SELECT substring(hashes FROM 508 * 32 + 1) FROM tile
         WHERE level = %s AND index >= %s AND index < %s ORDER BY index"""
     return [tile_root(two) for (two,) in await reader.rows(conn, query, tile_level - 1, start, end)]
+
+
+# Served
+
+
+class NoSuchTile(Refused):
+    status, rule, title = 404, "tiles", "There is no such tile"
+
+
+_LEVEL = re.compile(r"0|[1-9]|[1-5][0-9]|6[0-3]", re.ASCII)
+_PLACE = re.compile(r"(?!x000/)((?:x[0-9]{3}/){0,5}[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?", re.ASCII)
+"""A tile's index in groups of three digits, all but the last behind an x, then the width of a partial tile."""
+
+
+def level_of(text: str) -> int:
+    """A tile level, 0 to 63. Raises NoSuchTile."""
+    if _LEVEL.fullmatch(text) is None:
+        raise NoSuchTile(f"A tile's level is a number from 0 to 63, not {text[:64]!r}.")
+    return int(text)
+
+
+def place_of(text: str) -> tuple[int, int]:
+    """(index, width) of `x001/x234/067` or `x001/x234/067.p/8`, in no other spelling. Raises NoSuchTile."""
+    found = _PLACE.fullmatch(text)
+    width = int(found[2] or WIDTH) if found else 0
+    if found is None or width > WIDTH or found[2] == str(WIDTH):
+        raise NoSuchTile(
+            f"{text[:64]!r} is not the place of a tile, such as x001/x234/067, or x001/x234/067.p/8 of a partial one."
+        )
+    return int(found[1].replace("x", "").replace("/", "")), width
+
+
+async def tile(conn: Connection, level: int, index: int, width: int) -> bytes:
+    """The hashes of a tile, or the first `width` of them, where the newest checkpoint covers them. Raises NoSuchTile.
+
+    Any such width is right: some checkpoint may have been of that size, and its tile never changes.
+    """
+    await _check_covered(conn, level, index, width)
+    if width == WIDTH:
+        query = "SELECT substring(hashes FROM 1 FOR 8192) FROM tile WHERE level = %s AND index = %s"
+        ((hashes,),) = await reader.rows(conn, query, level, index)
+        assert isinstance(hashes, bytes)
+        return hashes
+    found = await entries(conn, level, index * WIDTH, index * WIDTH + width)
+    assert len(found) == width, "what a checkpoint covers is there"
+    return b"".join(found)
+
+
+async def bundle(conn: Connection, index: int, width: int) -> bytes:
+    """The records below a tile of level 0, each behind its length (two bytes, big-endian). Raises NoSuchTile."""
+    await _check_covered(conn, 0, index, width)
+    found = await reader.records(conn, index * WIDTH, index * WIDTH + width)
+    assert len(found) == width, "what a checkpoint covers is there"
+    return b"".join(len(record).to_bytes(2) + record for record in found)
+
+
+async def _check_covered(conn: Connection, level: int, index: int, width: int) -> None:
+    ((size,),) = await reader.rows(conn, "SELECT coalesce(max(size), 0) FROM checkpoint")
+    hashes = size >> (HEIGHT * level)
+    if index * WIDTH + width > hashes:
+        raise NoSuchTile(
+            f"The newest checkpoint is of size {size}: {hashes} hashes at level {level}, not {width} in tile {index}."
+        )
+
+
+# Proofs
 
 
 async def inclusion(conn: Connection, position: int, size: int) -> list[bytes]:

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from services.demo import PERSONAS
+from services.log import note
+from services.log.note import Verifier
 
 ROOT = Path(__file__).parents[2]
 
@@ -94,6 +96,8 @@ def test_the_newest_checkpoint_covers_the_log(told: tuple[Path, str, float, int]
     origin, size, root, empty, signature = printed.splitlines()
     assert origin == "assent.localhost/log" and int(size) > 80 and len(root) == 44
     assert empty == "" and signature.startswith("— assent.localhost/log ")
+    key = Verifier.parse(assent(told[0], "log", "key").stdout.strip())
+    assert note.parse(printed).verified_by(key)
 
 
 def test_the_projections_equal_the_replay(told: tuple[Path, str, float, int]) -> None:

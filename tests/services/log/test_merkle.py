@@ -2,7 +2,8 @@
 
 import json
 from base64 import b64decode
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,123 @@ def test_a_proof_from_the_empty_tree_is_refused() -> None:
 def test_nothing_is_in_the_empty_tree() -> None:
     with pytest.raises(ProofRefused):
         merkle.verify_inclusion(EMPTY_ROOT, 0, 0, EMPTY_ROOT, [])
+
+
+# Every small case, judged by the definitions
+
+
+def implied(
+    start: int, end: int, size: int, subtree: bytes, proof: Sequence[bytes], whole: bool = True
+) -> tuple[bytes, bytes] | None:
+    """The roots (of the subtree, of the tree) that a consistency proof leads to, read backwards from SUBTREE_SUBPROOF
+    of the Merkle tree certificates draft; with start 0 it is SUBPROOF of RFC 6962 §2.1.2. None: it does not fit."""
+    if (start, end) == (0, size):
+        found = [subtree] if whole else list(proof)
+        return (found[0], found[0]) if len(found) == 1 and (not whole or not proof) else None
+    if not proof:
+        return None
+    *rest, last = proof
+    split = 1 << ((size - 1).bit_length() - 1)
+    if end <= split:
+        inner = implied(start, end, split, subtree, rest, whole)
+        return inner and (inner[0], node_hash(inner[1], last))
+    if split <= start:
+        inner = implied(start - split, end - split, size - split, subtree, rest, whole)
+        return inner and (inner[0], node_hash(last, inner[1]))
+    inner = implied(0, end - split, size - split, subtree, rest, False)
+    return inner and (node_hash(last, inner[0]), node_hash(last, inner[1]))
+
+
+def honest(start: int, end: int, leaves: Sequence[bytes], whole: bool = True) -> list[bytes]:
+    """SUBTREE_SUBPROOF, word for word."""
+    size = len(leaves)
+    if (start, end) == (0, size):
+        return [] if whole else [naive_root(leaves)]
+    split = 1 << ((size - 1).bit_length() - 1)
+    if end <= split:
+        return [*honest(start, end, leaves[:split], whole), naive_root(leaves[split:])]
+    if split <= start:
+        return [*honest(start - split, end - split, leaves[split:], whole), naive_root(leaves[:split])]
+    return [*honest(0, end - split, leaves[split:], False), naive_root(leaves[:split])]
+
+
+def is_subtree(start: int, end: int, size: int) -> bool:
+    """As the draft has it: start is a multiple of the smallest power of two that is not below the width."""
+    return 0 <= start < end <= size and start % (1 << (end - start - 1).bit_length()) == 0
+
+
+AFAR = 128
+"""Where a subtree may begin that is as wide as the largest small case."""
+
+
+@pytest.mark.parametrize("size", range(1, 12))
+def test_every_small_proof_and_its_distortions_are_judged_as_the_definition_says(size: int) -> None:
+    verdicts = set()
+    for case in small_cases(leaves_of(size)):
+        start, end, size_, subtree, root, proof = case
+        fits = is_subtree(start, end, size_) and all(len(each) == 32 for each in proof)
+        expected = fits and implied(start, end, size_, subtree, proof) == (subtree, root)
+        verdicts.add(expected)
+        assert accepted(merkle.verify_subtree_consistency, *case) == expected, case
+        if start == 0:
+            assert accepted(merkle.verify_consistency, *case[1:]) == expected, case
+        if end == start + 1:
+            expected = expected and len(subtree) == 32
+            assert accepted(merkle.verify_inclusion, subtree, start, size_, root, proof) == expected, case
+            moved = (subtree, AFAR + start, AFAR, AFAR + size_, root, proof)
+            assert accepted(merkle.verify_subtree_inclusion, *moved) == expected, case
+    assert verdicts == {True, False}
+
+
+Case = tuple[int, int, int, bytes, bytes, list[bytes]]
+
+
+def small_cases(leaves: Sequence[bytes]) -> Iterator[Case]:
+    """Every subtree of the tree with its proof, and every distortion of them."""
+    size = len(leaves)
+    for start, stop in combinations(range(size + 1), 2):
+        if is_subtree(start, stop, size):
+            proof = honest(start, stop, leaves)
+            yield from distorted(start, stop, size, naive_root(leaves[start:stop]), naive_root(leaves), proof)
+
+
+def distorted(start: int, end: int, size: int, subtree: bytes, root: bytes, proof: list[bytes]) -> Iterator[Case]:
+    """The case itself, then it with each number, root and hash changed in turn."""
+    yield start, end, size, subtree, root, proof
+    for more in (-2, -1, 1, 2, 4, 8):
+        yield start + more, end, size, subtree, root, proof
+        yield start, end + more, size, subtree, root, proof
+        yield start, end, size + more, subtree, root, proof
+        yield start + more, end + more, size, subtree, root, proof
+    for wrong in (b"", EMPTY_ROOT, leaf_hash(b"other"), root[:-1], root + b"\0"):
+        yield start, end, size, wrong, root, proof
+        yield start, end, size, subtree, wrong, proof
+        yield start, end, size, wrong, wrong, proof
+    yield start, end, size, root, subtree, proof
+    for each in (
+        *damaged(proof),
+        [],
+        [*proof, subtree],
+        [*proof, root],
+        [subtree, *proof],
+        [root, *proof],
+        [*proof, *proof],
+    ):
+        yield start, end, size, subtree, root, each
+    for nth in range(len(proof)):
+        yield start, end, size, subtree, root, [*proof[:nth], *proof[nth + 1 :]]
+        yield start, end, size, subtree, root, [*proof[:nth], proof[nth], *proof[nth:]]
+
+
+def accepted(verify: Callable[..., None], *case: Any) -> bool:
+    try:
+        verify(*case)
+    except ProofRefused:
+        return False
+    return True
+
+
+# Cases of others
 
 
 @pytest.mark.skipif(not VECTORS.is_dir(), reason="the shared cases are not here")

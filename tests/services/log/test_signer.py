@@ -10,11 +10,11 @@ import psycopg
 import pytest
 from psycopg import AsyncConnection, Connection
 
-from domain.errors import Malformed, NotFound
+from domain.errors import NotFound
 from services.log import merkle, note, proofs, reader, signer, tiles
 from services.log.merkle import Frontier, leaf_hash
 from services.log.note import Checkpoint
-from services.log.proofs import NotYetSigned
+from services.log.proofs import NotSignedYet, SizesOutOfOrder
 from services.log.signer import LogRefused, Signer, SignerFolder, check_at_start, recover, sign_once
 
 ORIGIN = "assent.localhost/log"
@@ -298,19 +298,19 @@ async def test_a_receipt_is_exchanged_for_a_proof_once_a_checkpoint_covers_it(
 ) -> None:
     grow(conn, 5)
     async with await AsyncConnection.connect(database, autocommit=True) as reading:
-        with pytest.raises(NotYetSigned):
+        with pytest.raises(NotSignedYet):
             await proofs.inclusion(reading, 2)
         sign_once(conn, folder)
         proof = await proofs.inclusion(reading, 2)
-        signed = note.parse(proof["checkpoint"])
+        signed = note.parse(proof.checkpoint)
         assert signed.verified_by(folder.verifier())
         head = Checkpoint.parse(signed.text)
-        assert (head.size, head.root) == (proof["size"], b64decode(proof["root"]))
-        hashes = [b64decode(each) for each in proof["hashes"]]
-        merkle.verify_inclusion(b64decode(proof["leaf"]), 2, head.size, head.root, hashes)
-        assert b64decode(proof["leaf"]) == leaf_hash(b"record 2")
+        assert (head.size, head.root) == (proof.size, b64decode(proof.root))
+        hashes = [b64decode(each) for each in proof.hashes]
+        merkle.verify_inclusion(b64decode(proof.leaf), 2, head.size, head.root, hashes)
+        assert b64decode(proof.leaf) == leaf_hash(b"record 2")
         grow(conn, 1)
-        with pytest.raises(NotYetSigned):
+        with pytest.raises(NotSignedYet):
             await proofs.inclusion(reading, 5)
         with pytest.raises(NotFound):
             await proofs.inclusion(reading, 6)
@@ -325,12 +325,12 @@ async def test_a_consistency_proof_leads_from_one_signed_size_to_another(
     roots = dict(conn.execute("SELECT size, root FROM tree_head").fetchall())
     async with await AsyncConnection.connect(database, autocommit=True) as reading:
         proof = await proofs.consistency(reading, 3, 7)
-        hashes = [b64decode(each) for each in proof["hashes"]]
+        hashes = [b64decode(each) for each in proof.hashes]
         merkle.verify_consistency(3, 7, roots[3], roots[7], hashes)
         for size1, size2 in ((0, 7), (7, 3), (-1, 3)):
-            with pytest.raises(Malformed):
+            with pytest.raises(SizesOutOfOrder):
                 await proofs.consistency(reading, size1, size2)
-        with pytest.raises(NotYetSigned):
+        with pytest.raises(NotSignedYet):
             await proofs.consistency(reading, 3, 8)
 
 
