@@ -4,12 +4,17 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import sha256
 
-from services.chance import CHUNK_BYTES, chunk
+from services.chance import chunk
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 LENGTH = 26
 INSTANT_LENGTH = 10
 _PAIRS = [high + low for high in ALPHABET for low in ALPHABET]
+_FIVE_BITS = "".join([ALPHABET[byte & 31] for byte in range(256)]).encode()
+"""What a random byte becomes: 16 of them are the 80 bits behind the milliseconds, five to a character."""
+_VERSION = {drawn: ALPHABET[0b01110 | bits & 0b00001] for bits, drawn in enumerate(ALPHABET)}
+_VARIANT = {drawn: ALPHABET[0b01000 | bits & 0b10011] for bits, drawn in enumerate(ALPHABET)}
+"""The first and the fourth of those characters with the bits that RFC 9562 fixes."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -18,19 +23,17 @@ def new_id(now: datetime) -> str:
 
     Ids of different milliseconds sort by time, ids of the same one at random. `now` is aware; ValueError before 1970.
     """
-    return _written(now, int.from_bytes(chunk()) >> 8 * CHUNK_BYTES - 74)
+    drawn = chunk().translate(_FIVE_BITS).decode()
+    return f"{_instant(now)}{_VERSION[drawn[0]]}{drawn[1:3]}{_VARIANT[drawn[3]]}{drawn[4:]}"
 
 
 def seeded_id(instant: datetime, seed: bytes, nth: int) -> str:
     """The nth id that follows from a seed, and always the same: for what may have to be told twice."""
     digest = sha256(seed + nth.to_bytes(4)).digest()
-    return _written(instant, int.from_bytes(digest) & (1 << 74) - 1)
-
-
-def _written(now: datetime, chance: int) -> str:
+    chance = int.from_bytes(digest) & (1 << 74) - 1
     version, variant = 0b0111, 0b10
     number = version << 76 | chance >> 62 << 64 | variant << 62 | chance & (1 << 62) - 1
-    return _instant(now) + _text(number, LENGTH - INSTANT_LENGTH)
+    return _instant(instant) + _text(number, LENGTH - INSTANT_LENGTH)
 
 
 @lru_cache(maxsize=16)
