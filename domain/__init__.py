@@ -20,5 +20,6 @@ occurred      when it happened in the world; `recorded` is when the log took it 
 refusal       an error: the command leaves no trace. An agency's "no" is an event.
 
 Every stream has one file with the same sections in the same order: events, state, commands, decide, evolve.
-`rulebook.py` lists them all and decides any command; `access.py` answers "may they use it now?".
+`rulebook.py` lists them all and decides any command; `access.py` answers "may they use it now?". What is marked
+`unguarded` is frozen all the same, for mypy sees to it (`values.py`).
 """

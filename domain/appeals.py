@@ -5,13 +5,14 @@ decided (I1).
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 from domain.errors import AppealIsDecided, AppealIsOpen, NotFound, SeparationOfDuties, TooLateToAppeal
 from domain.facts import By, Fact
 from domain.fields import Applicant, Interagency, SealedText
+from domain.values import replace, unguarded
 
 Outcome = Literal["uphold", "reverse", "remand"]
 
@@ -40,6 +41,7 @@ class AppealDecided:
 # State
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Appeal:
     """One appeal; `outcome` is None until it is decided."""

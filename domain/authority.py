@@ -16,6 +16,7 @@ from domain.facts import By
 from domain.fields import Label
 from domain.organization import ASSENT, SENIORS, Role
 from domain.sign_offs import agencies
+from domain.values import unguarded
 from domain.world import World, own_stream
 
 OFFICERS: tuple[Role, ...] = ("reviewer", "countersigner", "head")
@@ -24,6 +25,7 @@ Covers = Callable[[Any, World, str], bool]
 """Whether a role in that organization counts for the command."""
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Office:
     """A role a person holds in an organization now; by delegation (`via`), only for the commands in `powers`."""
@@ -286,6 +288,7 @@ def _able(command: Any, world: World, held: tuple[Office, ...]) -> Iterator[Offi
 # Who sees
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Reach:
     """What a person may read of requests and grants: everything, or what concerns these organizations.

@@ -1,13 +1,14 @@
 """Calendar: on which days is the licensing office closed?"""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Annotated, assert_never
 
 from domain.errors import Malformed
 from domain.facts import By, Fact
 from domain.fields import Bounds, Public, Slug, Text
+from domain.values import replace, unguarded
 from domain.world import World
 
 KIND = "calendar"
@@ -32,6 +33,7 @@ class CalendarAmended:
 # State
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Calendar:
     id: str

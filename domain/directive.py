@@ -1,7 +1,7 @@
 """Directive: which uses are stopped across customers, by whose order, and who is exempt?"""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal, assert_never
 
@@ -14,6 +14,7 @@ from domain.errors import (
 )
 from domain.facts import By, Event, Fact
 from domain.fields import Bounds, Identifier, Interagency, Name, OptionalText, Public, Slug, Text
+from domain.values import replace, unguarded
 from domain.world import World
 
 KIND = "directive"
@@ -24,6 +25,7 @@ def stream(directive: str) -> str:
     return f"{KIND}-{directive}"
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Uses:
     """Lists that name uses. As a scope a use must be in every list given; as carve-outs it is exempt if in any."""
@@ -83,6 +85,7 @@ class DirectiveLifted:
 # State
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Directive:
     id: str

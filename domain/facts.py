@@ -1,10 +1,11 @@
 """What surrounds an event in the log: who did it, when, where it stands, and what of it may a reader see?"""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from domain.fields import Label, is_visible, redact, who
+from domain.values import replace, unguarded
 
 Event = Any
 """One of the frozen dataclasses listed in `rulebook.EVENTS`."""
@@ -14,6 +15,7 @@ IMPORTER = "import:"
 """What a chain of `via` ends with where an importer told of the act: `import:<person>`."""
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class By:
     """Who acted, holding which role in which organization; `via` is the chain of delegators, then the importer."""
@@ -26,7 +28,7 @@ class By:
     @property
     def people(self) -> frozenset[str]:
         """The person and those whose powers they use: what one may not do, they may not do for another (I4)."""
-        return frozenset((self.person, *self.delegators)) - {""}
+        return frozenset([person for person in (self.person, *self.delegators) if person])
 
     @property
     def delegators(self) -> tuple[str, ...]:
@@ -45,6 +47,7 @@ SYSTEM = By("system", "assent", "system")
 HIDDEN = By("", "", "")
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Fact:
     """An event as the log holds it. Times are UTC; `cause` is the position of the fact this one follows from."""

@@ -1,7 +1,7 @@
 """Grant: what may a customer use, under which conditions, until when, and what ends it?"""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar, Literal, assert_never
 
@@ -41,6 +41,7 @@ from domain.fields import (
     SomeDays,
     Text,
 )
+from domain.values import replace, unguarded
 from domain.world import World
 
 KIND = "grant"
@@ -248,6 +249,7 @@ class GrantSuperseded:
 # State
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Condition:
     number: int
@@ -258,6 +260,7 @@ class Condition:
     state: Literal["open", "satisfied", "breached", "dropped"] = "open"
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Change:
     """A proposed change of a condition; numbered from 1 within its condition."""
@@ -271,6 +274,7 @@ class Change:
     settled: bool = False
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Grant:
     id: str

@@ -1,7 +1,7 @@
 """Organization: who takes part, who acts for it, and in which role?"""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Literal, assert_never
 
@@ -18,6 +18,7 @@ from domain.errors import (
 )
 from domain.facts import By, Event, Fact
 from domain.fields import Bounds, Count, Country, Name, Person, Public, Slug, Text
+from domain.values import replace, unguarded
 from domain.world import World
 
 KIND = "organization"
@@ -154,6 +155,7 @@ class DelegationEnded:
 # State
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Delegation:
     """Powers are names of commands. In force from `starts` until `until` (excluded; None: open-ended)."""
@@ -169,6 +171,7 @@ class Delegation:
         return self.starts <= now and (self.until is None or now < self.until)
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Appointment:
     """In force from `starts` until `until` (excluded; None: open-ended)."""
@@ -185,6 +188,7 @@ class Appointment:
         return (until is None or self.starts < until) and (self.until is None or starts < self.until)
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Affiliate:
     id: str
@@ -192,6 +196,7 @@ class Affiliate:
     country: str
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Organization:
     id: str

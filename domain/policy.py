@@ -1,7 +1,7 @@
 """Policy: whose sign-offs are needed, by when, and what do silence and refusal mean?"""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, assert_never
 
@@ -11,6 +11,7 @@ from domain.errors import NamesUnknown
 from domain.facts import By, Fact
 from domain.fields import DayKind, Public, Slug, SomeDays, Text
 from domain.sign_offs import Tree, agencies
+from domain.values import replace, unguarded
 from domain.world import World
 
 KIND = "policy"
@@ -60,6 +61,7 @@ class PolicyPublished:
 # State
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Version:
     """One published version, numbered from 1."""
@@ -74,6 +76,7 @@ class Version:
     effective_from: datetime
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Policy:
     id: str

@@ -1,7 +1,7 @@
 """Release: through which phases does a model reach its users, and what holds it?"""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Literal, assert_never
 
@@ -40,6 +40,7 @@ from domain.sign_offs import (
     verdict,
     waiting,
 )
+from domain.values import replace, unguarded
 from domain.world import World
 
 KIND = "release"
@@ -183,6 +184,7 @@ class CustomerLeft:
 # State
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Incident:
     number: int
@@ -195,6 +197,7 @@ class Incident:
     resolution: str = ""
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Release:
     id: str

@@ -1,7 +1,7 @@
 """Request: may this customer have what it asks for, and how far is the review?"""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal, assert_never
 
@@ -70,6 +70,7 @@ from domain.sign_offs import (
     verdict,
     waiting,
 )
+from domain.values import replace, unguarded
 from domain.world import World
 
 KIND = "request"
@@ -339,6 +340,7 @@ class RequestDenied:
 # State
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Question:
     number: int
@@ -351,6 +353,7 @@ class Question:
     accepted: bool = False
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class AccessRequest:
     id: str
@@ -632,6 +635,9 @@ Reviewing = (
 )
 """The commands of one review cycle."""
 
+SETTLING = (SignOff, Countersign, AcceptInformation, MissDeadline)
+"""The commands after which the tree may be satisfied, or cannot be any more."""
+
 Command = DraftRequest | Reviewing | FileAppeal | DecideAppeal | RequestRenewal
 
 Written = Iterator[tuple[str, Event]]
@@ -698,7 +704,7 @@ def review(command: Reviewing, here: AccessRequest, world: World, by: By, now: d
             yield id, lapse(here.question(number), now)
         case _:
             assert_never(command)
-    if isinstance(command, SignOff | Countersign | AcceptInformation | MissDeadline):
+    if isinstance(command, SETTLING):
         yield from settle(command.request, world, by, now, ids)
     yield from end_renewal(here.id, world, now)
 
@@ -958,7 +964,8 @@ def sign_off(command: SignOff, here: AccessRequest, world: World, by: By, now: d
 def may_sign(agency: str, here: AccessRequest, world: World, by: By, now: datetime) -> None:
     """I4: nobody signs off their own organization's request, nor counts twice in a tree."""
     own = organization.must_be(world, here.customer, "customer")
-    if here.applicant in by.people or any(own.roles(person, now) for person in by.people):
+    people = by.people
+    if here.applicant in people or any(own.roles(person, now) for person in people):
         raise SeparationOfDuties(f"{by.person} acts for {own.name}, whose request this is (I4).", "another officer")
     signs_for_one_agency(here.sheet, agency, by)
 

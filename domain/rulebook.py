@@ -1,7 +1,6 @@
 """Which commands, events and streams are there, and how is any command decided?"""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -9,10 +8,14 @@ from domain import appeals, calendar, directive, grant, organization, policy, re
 from domain.authority import acting
 from domain.errors import BeforeTheLast, InTheFuture, Refused
 from domain.facts import SYSTEM, By, Event, Fact
+from domain.values import replace
 from domain.world import Evolve, Stream, World, kind_of, own_stream
 
 STREAMS = {module.KIND: module for module in (organization, policy, calendar, release, request, grant, directive)}
 """The kinds of streams; one file each."""
+
+_OPENING = (request.KIND, grant.KIND, directive.KIND)
+"""The kinds of streams whose ids are not chosen by people: their rules are given new ones."""
 
 _EVENTS: tuple[type, ...] = (
     organization.OrganizationRegistered,
@@ -145,7 +148,7 @@ def handle(
             decide(command, world, by, now, ids, command_id)
         except Refused as found:
             refusal = found
-        newly_late = {name for name in world.read - late if due_timer(world.before(name), now)}
+        newly_late = {name for name in world.read if name not in late and due_timer(world.before(name), now)}
         if not newly_late:
             break
         late |= newly_late
@@ -164,7 +167,7 @@ def let_time_pass(
     while True:
         world = begin()
         pass_time(world, late, now, ids, via)
-        newly_late = {name for name in world.read - late if due_timer(world.before(name), now)}
+        newly_late = {name for name in world.read if name not in late and due_timer(world.before(name), now)}
         if not newly_late:
             return world
         late |= newly_late
@@ -190,15 +193,18 @@ def pass_time(world: World, streams: Iterable[str], now: datetime, ids: Ids, via
                 late[touched] = following
 
 
+_TIMERS: dict[type, Callable[[Any, datetime], tuple[datetime, Any] | None]] = {
+    request.AccessRequest: request.timer,
+    grant.Grant: grant.timer,
+}
+"""The streams to which time alone does something."""
+
+
 def due_timer(stream: Stream, now: datetime) -> tuple[datetime, Any] | None:
     """The first thing that time alone does to a stream by then, as a command of the system, and when it is due."""
-    match stream.state:
-        case request.AccessRequest() as state:
-            return request.timer(state, now)
-        case grant.Grant() as state:
-            return grant.timer(state, now)
-        case _:
-            return None
+    state = stream.state
+    timer = _TIMERS.get(type(state))
+    return timer(state, now) if timer else None
 
 
 def _time_goes_on(command: Any, world: World, now: datetime) -> None:
@@ -210,7 +216,7 @@ def _time_goes_on(command: Any, world: World, now: datetime) -> None:
 
 def _rules(command: Any, world: World, by: By, now: datetime, ids: Ids) -> Iterator[tuple[str, Event]]:
     """The rules of the file that the command is written in."""
-    module = STREAMS[kind_of(command)]
-    if module in (request, grant, directive):
-        return module.decide(command, world, by, now, ids)  # type: ignore[no-any-return]
-    return module.decide(command, world, by, now)  # type: ignore[no-any-return]
+    kind = kind_of(command)
+    if kind in _OPENING:
+        return STREAMS[kind].decide(command, world, by, now, ids)  # type: ignore[no-any-return]
+    return STREAMS[kind].decide(command, world, by, now)  # type: ignore[no-any-return]

@@ -1,13 +1,14 @@
 """Whose sign-offs are needed, which stand, and does the tree approve, refuse, or wait?"""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any, Literal
 
 from domain.errors import AlreadySigned, NothingToCountersign, SeparationOfDuties
 from domain.facts import By
 from domain.fields import OptionalText, Position, SomeDays, Text
+from domain.values import replace, unguarded
 
 APPROVALS = ("approve", "approve_with_conditions")
 
@@ -127,6 +128,7 @@ class ProposedCondition:
     due_days: SomeDays | None = None
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Signature:
     """One officer's current position for an agency, and who countersigned it."""
@@ -151,6 +153,10 @@ class Verdict(Enum):
     WAITS = "waits"
 
 
+APPROVES, REFUSES, WAITS = Verdict
+
+
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Sheet:
     """What stands: each officer's latest position, silence deemed no objection, agencies overruled or still asking."""
@@ -165,7 +171,7 @@ class Sheet:
 
     def sign(self, signature: Signature) -> "Sheet":
         """The later position of an officer stands."""
-        others = tuple(s for s in self.signatures if (s.agency, s.person) != (signature.agency, signature.person))
+        others = [s for s in self.signatures if s.person != signature.person or s.agency != signature.agency]
         return replace(self, signatures=(*others, signature))
 
     def countersign(self, agency: str, people: tuple[str, ...], countersigner: str) -> "Sheet":
@@ -193,16 +199,19 @@ BLANK = Sheet()
 def leaf_verdict(leaf: Leaf, sheet: Sheet) -> Verdict:
     """A leaf approves when its quorum stands, countersigned where asked, none refusing and nothing asked."""
     if leaf.agency in sheet.overruled:
-        return Verdict.APPROVES
-    signed = sheet.of(leaf.agency)
-    settled = [s.position for s in signed if s.countersigned or not leaf.countersign]
-    if "refuse" in settled:
-        return Verdict.REFUSES
-    if leaf.agency in sheet.asking or "refuse" in [s.position for s in signed]:
-        return Verdict.WAITS
-    if leaf.agency in sheet.deemed or len(settled) >= leaf.quorum:
-        return Verdict.APPROVES
-    return Verdict.WAITS
+        return APPROVES
+    settled, refusing = 0, False
+    for s in sheet.signatures:
+        if s.agency == leaf.agency:
+            confirmed = not leaf.countersign or bool(s.countersigned)
+            if s.position == "refuse":
+                if confirmed:
+                    return REFUSES
+                refusing = True
+            settled += confirmed
+    if refusing or leaf.agency in sheet.asking:
+        return WAITS
+    return APPROVES if settled >= leaf.quorum or leaf.agency in sheet.deemed else WAITS
 
 
 def verdict(tree: Tree, sheet: Sheet) -> Verdict:
@@ -215,16 +224,14 @@ def verdict(tree: Tree, sheet: Sheet) -> Verdict:
         case AtLeast(least, parts):
             pass
     verdicts = [verdict(part, sheet) for part in parts]
-    if verdicts.count(Verdict.APPROVES) >= least:
-        return Verdict.APPROVES
-    if len(parts) - verdicts.count(Verdict.REFUSES) < least:
-        return Verdict.REFUSES
-    return Verdict.WAITS
+    if verdicts.count(APPROVES) >= least:
+        return APPROVES
+    return REFUSES if len(parts) - verdicts.count(REFUSES) < least else WAITS
 
 
 def waiting(tree: Tree, sheet: Sheet) -> Iterator[Leaf]:
     """The leaves whose sign-off would still help: none under a part that is settled already."""
-    if verdict(tree, sheet) is not Verdict.WAITS:
+    if verdict(tree, sheet) is not WAITS:
         return
     match tree:
         case Leaf():
@@ -257,9 +264,10 @@ def signs_for_one_agency(sheet: Sheet, agency: str, by: By) -> None:
 def takes_position(sheet: Sheet, signature: Signature) -> None:
     """A position that does not stand already, by a power that does not count already."""
     for s in sheet.of(signature.agency):
-        if s.person != signature.person and not s.people.isdisjoint(signature.people):
-            raise SeparationOfDuties("A power that was delegated counts once (I4).", "another officer")
-        if replace(s, countersigned=None) == signature:
+        if s.person != signature.person:
+            if not s.people.isdisjoint(signature.people):
+                raise SeparationOfDuties("A power that was delegated counts once (I4).", "another officer")
+        elif replace(s, countersigned=None) == signature:
             raise AlreadySigned(f"{s.person} has taken this position already.", "another position, or another officer")
 
 

@@ -8,12 +8,14 @@ from typing import Any, TypeVar
 
 from domain.facts import SYSTEM, By, Event, Fact
 from domain.fields import Label, is_visible
+from domain.values import unguarded
 
 S = TypeVar("S")
 
 LONG_AGO = datetime(1900, 1, 1, tzinfo=UTC)
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Stream:
     """One stream folded: its state, its version for those who see all and for applicants, its last time and place.
@@ -50,11 +52,16 @@ def fold(stream: Stream, fact: Fact, evolve: Evolve) -> Stream:
     return Stream(
         evolve(stream.state, fact),
         fact.version,
-        stream.applicant_version + is_visible(schema, Label.APPLICANT),
+        stream.applicant_version + _is_applicants(schema),
         fact.occurred,
         fact.position,
         fact.by.imported or (fact.by.role == SYSTEM.role and stream.imported),
     )
+
+
+@cache
+def _is_applicants(schema: type) -> bool:
+    return is_visible(schema, Label.APPLICANT)
 
 
 def kind_of(command: Any) -> str:
@@ -70,9 +77,16 @@ def _file_of(schema: type) -> str:
 
 def own_stream(command: Any) -> str | None:
     """The stream a command acts on (its file's kind, or ACTS_ON); None where it opens one that has no name yet."""
-    kind = getattr(command, "ACTS_ON", kind_of(command))
-    id = getattr(command, kind, None) or getattr(command, "id", None)
-    return f"{kind}-{id}" if id else None
+    schema: type = type(command)
+    kind, name = _address_of(schema)
+    return f"{kind}-{getattr(command, name)}" if name else None
+
+
+@cache
+def _address_of(schema: type) -> tuple[str, str | None]:
+    """The kind of stream that such a command acts on, and which of its fields names it, if any does."""
+    kind: str = getattr(schema, "ACTS_ON", _file_of(schema))
+    return kind, next((name for name in (kind, "id") if hasattr(schema, name)), None)
 
 
 class World:

@@ -91,6 +91,21 @@ def _first_line(tree: ast.Module) -> str:
     return (ast.get_docstring(tree) or "").partition("\n")[0]
 
 
+def test_the_type_checker_refuses_to_change_a_state() -> None:
+    careless = (
+        "from domain.request import AccessRequest\n"
+        "from domain.values import replace\n"
+        "def spoil(here: AccessRequest) -> AccessRequest:\n"
+        "    here.escalated = True\n"
+        "    return replace(here, escaladed=True)\n"
+    )
+    mypy = [SCRIPTS / "mypy", "--config-file=", "--strict", "-c", careless]
+    found = subprocess.run(mypy, cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    assert 'Property "escalated" defined in "AccessRequest" is read-only' in found
+    assert 'Unexpected keyword argument "escaladed"' in found
+    assert "Found 2 errors" in found
+
+
 def test_functions_fit_on_a_screen() -> None:
     long = [
         f"{path}:{node.lineno} {node.name}: {lines} lines"

@@ -1,0 +1,55 @@
+"""Is a state that is built and copied quickly still the dataclass that its file describes?"""
+
+import copy
+from dataclasses import FrozenInstanceError, dataclass, field, is_dataclass
+from typing import get_args
+
+import pytest
+
+from domain import authority, facts, request, rulebook, sign_offs, world
+from domain.values import replace, unguarded
+
+STATES = {
+    value
+    for module in (*rulebook.STREAMS.values(), rulebook.appeals, sign_offs, world, facts, authority)
+    for value in vars(module).values()
+    if isinstance(value, type) and is_dataclass(value) and "__copy__" in vars(value)
+}
+
+
+@unguarded
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Something with every kind of field."""
+
+    id: str
+    files: tuple[str, ...] = ()
+    notes: dict[str, str] = field(default_factory=dict)
+
+
+def test_it_is_built_as_its_dataclass_says() -> None:
+    assert Desk("a") == Desk("a", (), {}) == Desk(id="a", notes={})
+    assert Desk("a").notes is not Desk("a").notes
+    assert hash(facts.By("olga", "oncd", "head")) == hash(facts.By("olga", "oncd", "head"))
+    with pytest.raises(TypeError):
+        Desk()  # type: ignore[call-arg]
+
+
+def test_replace_leaves_the_one_before_as_it_was() -> None:
+    before = Desk("a", ("one",))
+    after = replace(before, files=("one", "two"))
+    assert (before, after) == (Desk("a", ("one",)), Desk("a", ("one", "two")))
+    assert copy.copy(before) == before
+    with pytest.raises(AttributeError):
+        replace(before, drawers=3)  # type: ignore[call-arg]
+
+
+def test_every_state_is_unguarded() -> None:
+    kept = {request.AccessRequest, rulebook.grant.Grant, rulebook.release.Release, world.Stream, facts.Fact}
+    assert kept < STATES
+    for module in rulebook.STREAMS.values():
+        commands = set(get_args(module.Command) or (module.Command,))
+        assert not STATES & (commands | set(rulebook.EVENTS.values())), "commands and events keep their guard"
+    event = request.RequestEscalated("Stuck")
+    with pytest.raises(FrozenInstanceError):
+        event.reason = "Otherwise"  # type: ignore[misc]
