@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ async def serving(app: Any, settings: Settings) -> AsyncIterator[tuple[_Server, 
         app,
         host=settings.host,
         port=settings.port,
-        http=Protocol,
+        http=partial(Protocol, app),  # type: ignore[arg-type]  # it is called as a class would be
         lifespan="off",
         access_log=False,
         proxy_headers=False,

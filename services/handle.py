@@ -111,6 +111,7 @@ class Handler:
         self._states: dict[str, Stream] = {}
         self._states_max = settings.states_max
         self._decided: _Batch | None = None
+        self._telling: set[asyncio.Task[None]] = set()
         self.writer = Writer(conninfo, self, settings.queue_max)
 
     async def handle(self, order: Order) -> Answer:
@@ -119,13 +120,39 @@ class Handler:
         if sealed is not order.command:
             order = replace(order, command=sealed)
         settled = await self.writer.submit(order, order.key, order.fingerprint)
-        if order.dry_run:
-            answer: Answer = settled.answer
-            return answer
-        if settled.repeated:
-            return await self._first_answer(order, settled)
-        version: int = settled.answer
-        return _answer(order.command, settled, version)
+        return await self._first_answer(order, settled) if settled.repeated else _settled(order, settled)
+
+    def take(self, order: Order, tell: Callable[[Answer | Exception], None]) -> bool:
+        """As `handle`, without a task: `tell` is told once what became of it. Whether it was taken. Raises Refused."""
+        sealed = self._vault.seal_at_once(order.command, order.person)
+        if sealed is None:
+            return False
+        if sealed is not order.command:
+            order = replace(order, command=sealed)
+
+        def told(outcome: Settled | Exception) -> None:
+            if isinstance(outcome, Exception):
+                tell(outcome)
+            elif outcome.repeated:
+                self._tell_first_answer(order, outcome, tell)
+            else:
+                tell(_settled(order, outcome))
+
+        self.writer.put(order, order.key, order.fingerprint, told)
+        return True
+
+    def _tell_first_answer(self, order: Order, settled: Settled, tell: Callable[[Answer | Exception], None]) -> None:
+        """It may have to be read from the log, so this one takes a task."""
+
+        async def tell_it() -> None:
+            try:
+                tell(await self._first_answer(order, settled))
+            except Exception as error:
+                tell(error)
+
+        task = asyncio.create_task(tell_it())
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
 
     async def handle_in_a_row(self, orders: Sequence[Order]) -> list[Settled | BaseException]:
         """Decide orders one upon the other, in one append: from the first refused on, none is written.
@@ -340,6 +367,15 @@ def _version(stream: Stream, by: By) -> int:
 def _is_applicants(fact: Fact) -> bool:
     kind: type = type(fact.event)
     return is_visible(kind, Label.APPLICANT)
+
+
+def _settled(order: Order, settled: Settled) -> Answer:
+    """The answer to an order that was not a repetition."""
+    if order.dry_run:
+        answer: Answer = settled.answer
+        return answer
+    version: int = settled.answer
+    return _answer(order.command, settled, version)
 
 
 def _answer(command: Any, settled: Settled, version: int) -> Answer:

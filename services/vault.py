@@ -84,6 +84,17 @@ class Vault:
         sealed: D = _sealed(value, person, key)
         return sealed
 
+    def seal_at_once(self, value: D, person: str) -> D | None:
+        """As `seal`; None where the person's key has to be fetched first."""
+        schema: type = type(value)
+        if not _may_hold_sealed(schema):
+            return value
+        key = self._resident_key(person)
+        if key is None:
+            return None
+        sealed: D = _sealed(value, person, key)
+        return sealed
+
     async def open(self, document: Any) -> Any:
         """A JSON document (or a text) with every token opened; `[erased]` where the key is gone."""
         people = {match["person"] for match in _tokens(document)}
@@ -100,11 +111,7 @@ class Vault:
 
     async def _keys(self, people: set[str], make: bool = False) -> dict[str, AESGCM]:
         now = time.monotonic()
-        found = {
-            person: resident[1]
-            for person in people
-            if (resident := self._resident.get(person)) is not None and now - resident[0] < RESIDENT_SECONDS
-        }
+        found = {person: key for person in people if (key := self._resident_key(person)) is not None}
         missing = people - found.keys()
         if missing:
             if make:
@@ -113,6 +120,10 @@ class Vault:
             self._resident |= {person: (now, key) for person, key in loaded.items()}
             found |= loaded
         return found
+
+    def _resident_key(self, person: str) -> AESGCM | None:
+        since, key = self._resident.get(person, (0.0, None))
+        return key if time.monotonic() - since < RESIDENT_SECONDS else None
 
     async def _make(self, people: set[str]) -> None:
         async with self._pool.connection() as conn:

@@ -10,8 +10,8 @@ from domain.access import Use
 from domain.authority import Office
 from domain.organization import ASSENT
 from services.handle import Handler
-from services.http.answers import JSON, Receive, Scope, Send, request_id, send_answer
-from services.http.bodies import read_body, unfit
+from services.http.answers import JSON, LINES_JSON, Exchange, Receive, Scope, Send, request_id, send_answer
+from services.http.bodies import check_declared, read_body, unfit
 from services.http.identity import Identities
 from services.http.problems import BadParameter, MalformedBody, NotCaughtUp, NotYourRole
 
@@ -104,15 +104,29 @@ class Evaluations:
         """Raises Refused; ConnectionError where the caller went away."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
         identity = await self._identities.of(headers.get(b"authorization"))
-        if scope["query_string"]:
-            raise BadParameter("An evaluation takes no parameters in its address.")
+        check_query(scope["query_string"])
         asked = evaluation(await read_body(scope, headers, receive, BODY_BYTES_MAX))
         await self._wait_for(asked.context.min_position)
-        found = self._verdict(asked, identity.person)
-        position = self._replica.access.position
-        reasons = Reasons(found.reason, position, found.because, found.valid_until)
-        body = _encode(Decision(found.allowed, reasons))
+        body = self._decided(asked, identity.person)
         await send_answer(scope, send, request_id(headers.get(b"x-request-id")), 200, body, JSON)
+
+    def take(self, exchange: Exchange) -> bool:
+        """Whether it could be answered at once. Raises Refused."""
+        identity = self._identities.known(exchange.headers.get(b"authorization"))
+        if identity is None:
+            return False
+        check_query(exchange.query)
+        check_declared(exchange.headers, BODY_BYTES_MAX)
+        asked = evaluation(exchange.body)
+        if (asked.context.min_position or 0) > self._replica.position:
+            return False
+        exchange.answer(200, LINES_JSON, self._decided(asked, identity.person))
+        return True
+
+    def _decided(self, asked: Evaluation, person: str) -> bytes:
+        found = self._verdict(asked, person)
+        reasons = Reasons(found.reason, self._replica.position, found.because, found.valid_until)
+        return _encode(Decision(found.allowed, reasons))
 
     async def _wait_for(self, position: int | None) -> None:
         if position is not None and not await self._replica.at_least(position, WAIT_SECONDS_MAX):
@@ -130,6 +144,12 @@ class Evaluations:
         who, what = asked.subject, asked.resource
         use = Use(who.id, what.id, what.properties.tier, who.properties.person_class, who.properties.affiliate)
         return self._replica.access.check(use, now)
+
+
+def check_query(query: bytes) -> None:
+    """Raises BadParameter."""
+    if query:
+        raise BadParameter("An evaluation takes no parameters in its address.")
 
 
 def evaluation(body: bytes) -> Evaluation:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, Protocol
 
 from domain.errors import Refused
 from services.chance import chunk
@@ -32,12 +32,6 @@ SECURE: Headers = [
 NO_STORE = (b"cache-control", b"no-store")
 ALWAYS: Headers = [NO_STORE, *SECURE]
 
-WHOLE = "assent.whole"
-"""The ASGI extension by which our server takes a whole answer."""
-
-SendWhole = Callable[[int, bytes, bytes], Awaitable[None]]
-"""Status, header lines, body."""
-
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
@@ -49,22 +43,56 @@ def request_id(given: bytes | None) -> bytes:
 
 
 async def send_answer(scope: Scope, send: Send, id: bytes, status: int, body: bytes, headers: Headers) -> None:
-    """The whole answer, in one piece where the server takes it so. Nothing a caller chooses freely is in a header."""
+    """The whole answer to a request that the server made a task of."""
     own: Headers = [*headers, (b"content-length", b"%d" % len(body)), (b"x-request-id", id)]
-    send_whole: SendWhole | None = scope.get("extensions", {}).get(WHOLE)
-    if send_whole is not None:
-        await send_whole(status, _lines(own) + _LINES_ALWAYS, body)
-        return
     await send({"type": "http.response.start", "status": status, "headers": [*own, *ALWAYS]})
     await send({"type": "http.response.body", "body": body})
 
 
-def _lines(headers: Headers) -> bytes:
+async def send_refusal(scope: Scope, send: Send, id: bytes, refusal: Refused) -> None:
+    await send_answer(scope, send, id, refusal.status, problems.body_of(refusal), problems.headers_of(refusal))
+
+
+# Without a task
+
+
+class Door(Protocol):
+    """What may answer a POST without a task."""
+
+    def takes(self, path: bytes) -> bool:
+        """Whether it may be for something that `take` answers."""
+
+    def take(self, exchange: "Exchange") -> bool:
+        """Whether it was taken, and is answered now or soon; otherwise nothing came of it, and a task must do it."""
+
+
+class Exchange(Protocol):
+    """A POST whose body is complete, and the way back. Nothing a caller chooses freely is in a header of its answer."""
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def query(self) -> bytes: ...
+
+    @property
+    def headers(self) -> dict[bytes, bytes]:
+        """By lower-case name; of several with one name the last."""
+
+    @property
+    def body(self) -> bytes: ...
+
+    def answer(self, status: int, lines: bytes, body: bytes) -> None:
+        """Send the answer; `lines` are those header lines that not every answer has."""
+
+
+def lines_of(headers: Headers) -> bytes:
     return b"".join([b"%b: %b\r\n" % header for header in headers])
 
 
-_LINES_ALWAYS = _lines(ALWAYS)
+def refuse(exchange: Exchange, refusal: Refused) -> None:
+    exchange.answer(refusal.status, lines_of(problems.headers_of(refusal)), problems.body_of(refusal))
 
 
-async def send_refusal(scope: Scope, send: Send, id: bytes, refusal: Refused) -> None:
-    await send_answer(scope, send, id, refusal.status, problems.body_of(refusal), problems.headers_of(refusal))
+LINES_JSON = lines_of(JSON)
+LINES_ALWAYS = lines_of(ALWAYS)

@@ -17,7 +17,7 @@ from domain.errors import NotFound, Refused
 from services.handle import Handler
 from services.http import access, audit, commands, description, log, operations, problems, queries
 from services.http.access import Evaluations
-from services.http.answers import NO_STORE, SECURE, Endpoint, Receive, Scope, Send, request_id, send_refusal
+from services.http.answers import NO_STORE, SECURE, Exchange, Receive, Scope, Send, request_id, send_refusal
 from services.http.commands import Commands, Directory
 from services.http.identity import accepted
 from services.http.operations import Advance, Projecting
@@ -48,7 +48,7 @@ def build_app(
     projecting: Projecting,
     folder: SignerFolder,
     advance: Advance,
-) -> Endpoint:
+) -> "Door":
     """The ASGI application. `advance` moves a manual clock, and lets what falls due happen. Raises DevelopmentOnly."""
     identities = accepted(settings)
     reads = Reads(handler, pool, vault, identities)
@@ -111,6 +111,23 @@ class Door:
         except Exception:
             _log.exception("A request failed: %s %s", scope["method"], scope["path"])
             await send_refusal(scope, send, _id(scope), Unexpected())
+
+    def takes(self, path: bytes) -> bool:
+        return path.startswith(_BEFORE_COMMANDS) or path == _EVALUATION
+
+    def take(self, exchange: Exchange) -> bool:
+        """Whatever is refused before it is decided is refused once more where there is a task to tell it."""
+        try:
+            if exchange.path == access.PATH:
+                return self._evaluations.take(exchange)
+            if (found := _DIRECTORY.find(exchange.path)) is None:
+                return False
+            return self._commands.take(*found, exchange)
+        except Refused:
+            return False
+        except Exception:
+            _log.exception("A request failed: POST %s", exchange.path)
+            return False
 
     async def _posted(self, scope: Scope, receive: Receive, send: Send) -> bool:
         """Whether it was a command or an evaluation; then it is answered."""
@@ -205,6 +222,8 @@ async def _unexpected(request: Request, error: Any) -> Response:
 
 POSTED = frozenset({access.PATH, "/api/v1/development/clock"})
 _DIRECTORY = Directory(commands.ROUTES)
+_BEFORE_COMMANDS = f"{commands.PREFIX}/".encode()
+_EVALUATION = access.PATH.encode()
 _TEMPLATES = {path: re.compile(re.sub(r"\{[a-z]+\}", "[^/]+", path.replace("{place}", ".+"))) for path in READS}
 
 

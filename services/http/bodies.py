@@ -222,12 +222,7 @@ def _day(value: date) -> date:
 
 async def read_body(scope: Scope, headers: dict[bytes, bytes], receive: Receive, bytes_max: int) -> bytes:
     """The whole body, declared as JSON. Raises NotJson, BodyTooLarge; ConnectionError where the caller went away."""
-    declared = headers.get(b"content-type", b"")
-    if declared != b"application/json" and declared.partition(b";")[0].strip().lower() != b"application/json":
-        raise NotJson
-    length = headers.get(b"content-length", b"")
-    if length.isdigit() and (len(length) > 18 or int(length) > bytes_max):
-        raise _too_large(bytes_max)
+    check_declared(headers, bytes_max)
     message = await receive()
     body: bytes = message.get("body", b"")
     while message.get("more_body", False):
@@ -240,6 +235,16 @@ async def read_body(scope: Scope, headers: dict[bytes, bytes], receive: Receive,
     if len(body) > bytes_max:
         raise _too_large(bytes_max)
     return body
+
+
+def check_declared(headers: dict[bytes, bytes], bytes_max: int) -> None:
+    """Whether the headers promise JSON that is not too long. Raises NotJson, BodyTooLarge."""
+    declared = headers.get(b"content-type", b"")
+    if declared != b"application/json" and declared.partition(b";")[0].strip().lower() != b"application/json":
+        raise NotJson
+    length = headers.get(b"content-length", b"")
+    if length.isdigit() and (len(length) > 18 or int(length) > bytes_max):
+        raise _too_large(bytes_max)
 
 
 def _too_large(bytes_max: int) -> BodyTooLarge:

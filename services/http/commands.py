@@ -1,10 +1,12 @@
 """Which address takes which command, and how does a request become an order? The hot path: all is prepared."""
 
 import hmac
+import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from hashlib import sha256
 from typing import Any, get_args
 
@@ -14,7 +16,7 @@ from msgspec import UNSET, UnsetType
 from domain import grant, request
 from domain.calendar import AmendCalendar
 from domain.directive import ConfirmLifting, EaseDirective, IssueDirective, ProposeLifting, WithdrawLifting
-from domain.errors import NotFound
+from domain.errors import NotFound, Refused
 from domain.fields import Bounds, Pattern, hints, marks
 from domain.grant import (
     AmendGrant,
@@ -74,13 +76,15 @@ from domain.request import (
     WithdrawRequest,
 )
 from services.handle import Answer, Handler, Order
-from services.http.answers import JSON, Receive, Scope, Send, request_id, send_answer
-from services.http.bodies import Body, Given, body_of, instant, read_body
-from services.http.identity import BACKDATE, Identities
-from services.http.problems import BadHeader, BadParameter, Headers, ScopeMissing
+from services.http.answers import JSON, Exchange, Receive, Scope, Send, lines_of, refuse, request_id, send_answer
+from services.http.bodies import Body, Given, body_of, check_declared, instant, read_body
+from services.http.identity import BACKDATE, Identities, Identity
+from services.http.problems import BadHeader, BadParameter, Headers, ScopeMissing, Unexpected
 from services.log.receipt import Receipt
 
 PREFIX = "/api/v1"
+
+_log = logging.getLogger(__name__)
 
 COMMANDS: dict[str, type] = {
     "/organizations": RegisterOrganization,
@@ -289,6 +293,44 @@ def dry_run_of(query: bytes) -> bool:
     raise BadParameter("A command takes one parameter, dry_run, which is true or false.", "?dry_run=true")
 
 
+class Told(msgspec.Struct):
+    """What path and headers say of a command, before its body is read."""
+
+    given: Given
+    person: str
+    key: bytes | None
+    if_match: int | None
+    acting_as: tuple[str, str] | None
+    occurred: datetime | None
+    dry_run: bool
+
+    def order(self, here: Route, path: str, body: bytes) -> Order:
+        """Raises MalformedBody, UnfitBody, Malformed."""
+        command = here.body.read(self.given, body)
+        command_key = fingerprint = None
+        if self.key is not None and not self.dry_run:
+            command_key = sha256(self.person.encode() + b"\x00" + self.key).digest()
+            fingerprint = hmac.digest(self.key, b"POST\n" + path.encode() + b"\n" + body, "sha256")
+        return Order(
+            command, self.person, self.acting_as, self.occurred, command_key, fingerprint, self.if_match, self.dry_run
+        )
+
+
+def told_of(here: Route, texts: list[str], query: bytes, headers: dict[bytes, bytes], identity: Identity) -> Told:
+    """Raises NotFound, BadParameter, BadHeader, ScopeMissing, Malformed."""
+    given = here.values(texts)
+    dry_run = dry_run_of(query)
+    return Told(
+        given,
+        identity.person,
+        key_of(headers, dry_run),
+        version_of(headers.get(b"if-match")),
+        acting_as_of(headers.get(b"acting-as")),
+        occurred_of(headers.get(b"occurred-at"), identity.scopes),
+        dry_run,
+    )
+
+
 # Answers
 
 
@@ -328,6 +370,10 @@ def encoded(answer: Answer) -> bytes:
     )
 
 
+def status_of(answer: Answer) -> int:
+    return 200 if answer.dry_run else 201
+
+
 def headers_of(answer: Answer) -> Headers:
     plural = PLURALS[answer.stream.partition("-")[0]]
     return [
@@ -349,27 +395,31 @@ class Commands:
         """Raises Refused; ConnectionError where the caller went away."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
         identity = await self._identities.of(headers.get(b"authorization"))
-        given = here.values(texts)
-        dry_run = dry_run_of(scope["query_string"])
-        key = key_of(headers, dry_run)
-        if_match = version_of(headers.get(b"if-match"))
-        acting_as = acting_as_of(headers.get(b"acting-as"))
-        occurred = occurred_of(headers.get(b"occurred-at"), identity.scopes)
+        told = told_of(here, texts, scope["query_string"], headers, identity)
         body = await read_body(scope, headers, receive, self._body_bytes_max)
-        command = here.body.read(given, body)
-        person = identity.person
-        command_key = fingerprint = None
-        if key is not None and not dry_run:
-            command_key = sha256(person.encode() + b"\x00" + key).digest()
-            fingerprint = hmac.digest(key, b"POST\n" + scope["path"].encode() + b"\n" + body, "sha256")
-        answer = await self._handler.handle(
-            Order(command, person, acting_as, occurred, command_key, fingerprint, if_match, dry_run)
-        )
-        await send_answer(
-            scope,
-            send,
-            request_id(headers.get(b"x-request-id")),
-            200 if dry_run else 201,
-            encoded(answer),
-            headers_of(answer),
-        )
+        answer = await self._handler.handle(told.order(here, scope["path"], body))
+        id = request_id(headers.get(b"x-request-id"))
+        await send_answer(scope, send, id, status_of(answer), encoded(answer), headers_of(answer))
+
+    def take(self, here: Route, texts: list[str], exchange: Exchange) -> bool:
+        """Whether the command could be put into the queue at once. Raises Refused where it never will."""
+        headers = exchange.headers
+        identity = self._identities.known(headers.get(b"authorization"))
+        if identity is None:
+            return False
+        told = told_of(here, texts, exchange.query, headers, identity)
+        check_declared(headers, self._body_bytes_max)
+        order = told.order(here, exchange.path, exchange.body)
+        return self._handler.take(order, partial(_answer, exchange))
+
+
+def _answer(exchange: Exchange, outcome: Answer | Exception) -> None:
+    """What became of a command, to whoever sent it."""
+    match outcome:
+        case Answer():
+            exchange.answer(status_of(outcome), lines_of(headers_of(outcome)), encoded(outcome))
+        case Refused():
+            refuse(exchange, outcome)
+        case error:
+            _log.error("A command failed: %s", exchange.path, exc_info=error)
+            refuse(exchange, Unexpected())

@@ -60,16 +60,22 @@ class Identities:
         self._issuers = tuple(issuers)
         self._remembered: dict[bytes, Identity] = {}
 
+    def known(self, authorization: bytes | None) -> Identity | None:
+        """The caller, where the token was verified earlier and has not expired."""
+        if authorization is None or authorization[:7].lower() != b"bearer ":
+            return None
+        known = self._remembered.get(sha256(authorization[7:]).digest())
+        return known if known is not None and known.expires > time.time() else None
+
     async def of(self, authorization: bytes | None) -> Identity:
         """The caller, from the Authorization header. Raises Unauthenticated."""
         if authorization is None or authorization[:7].lower() != b"bearer " or len(authorization) > TOKEN_BYTES_MAX:
             raise Unauthenticated
         digest = sha256(authorization[7:]).digest()
-        known = self._remembered.get(digest)
+        if digest not in self._remembered:
+            self._remember(digest, await self._verified(authorization[7:]))
+        known = self.known(authorization)
         if known is None:
-            known = await self._verified(authorization[7:])
-            self._remember(digest, known)
-        if known.expires <= time.time():
             self._remembered.pop(digest, None)
             raise Unauthenticated
         return known

@@ -1,42 +1,127 @@
-"""How does an answer that is ready as a whole leave the server? In one write, its header lines made and not examined.
+"""How does a request become an answer with nothing between the socket and the writer's queue but our own words?
 
-Uvicorn examines every header of every answer and writes twice, which costs more than all the rest it does. The
-framework's answers go that way; those of commands and evaluations are made of our own words alone.
+Uvicorn makes a task, a scope and an event of every request, and examines every header of its answer. A command or an
+evaluation that arrives as most do needs none of it: once its body is complete the door takes it, and its answer leaves
+in one write. Whatever else arrives, or differs from that in any way, goes through uvicorn as ever.
 """
 
-import weakref
-from functools import partial
-from typing import Any
+from functools import lru_cache
+from typing import Any, cast
 
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from services.http.answers import WHOLE
+from services.http.answers import LINES_ALWAYS, Door, lines_of, request_id
+
+_CLOSING = b"connection: close\r\n\r\n"
 
 
 class Protocol(HttpToolsProtocol):
-    """Uvicorn's protocol, which offers the application the extension WHOLE."""
+    """Uvicorn's protocol with a door beside its application."""
+
+    def __init__(self, door: Door, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._door = door
+        self._exchange: Exchange | None = None
+
+    def on_message_begin(self) -> None:
+        """The scope is made where it is needed."""
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
 
     def on_headers_complete(self) -> None:
+        self._exchange = self._straight()
+        if self._exchange is None:
+            self._begin_cycle()
+
+    def _straight(self) -> "Exchange | None":
+        """The exchange that this request is, if it may be one: small, whole, alone on its connection."""
+        before = self.cycle
+        alone = (before is None or before.response_complete) and not self.flow.write_paused
+        if not alone or self.parser.get_method() != b"POST":
+            return None
+        path, _, query = self.url.partition(b"?")
+        if self.expect_100_continue or self.parser.should_upgrade() or not self._door.takes(path):
+            return None
+        headers = dict(self.headers)
+        length = headers.get(b"content-length", b"")
+        if not length.isdigit() or len(length) > 6 or int(length) > HIGH_WATER_LIMIT:
+            return None
+        keep_alive = self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0"
+        exchange = Exchange(self, path.decode("ascii"), query, headers, keep_alive)
+        self.cycle = cast(RequestResponseCycle, exchange)
+        return exchange
+
+    def _begin_cycle(self) -> None:
+        """What was put off at the beginning, and then uvicorn's own way."""
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers += headers
         super().on_headers_complete()
-        if self.cycle is not None:  # its scope holds it weakly: a ring would be left to the garbage collector
-            extensions: dict[str, Any] = {WHOLE: partial(_send_whole, weakref.ref(self.cycle))}
-            self.cycle.scope["extensions"] = extensions
+
+    def on_body(self, body: bytes) -> None:
+        if self._exchange is None:
+            super().on_body(body)
+        else:
+            self._exchange.body += body
+
+    def on_message_complete(self) -> None:
+        exchange, self._exchange = self._exchange, None
+        if exchange is None:
+            super().on_message_complete()
+        elif not self._door.take(exchange):
+            exchange.response_complete = True
+            self._begin_cycle()
+            super().on_body(exchange.body)
+            super().on_message_complete()
 
 
-async def _send_whole(asked: "weakref.ref[RequestResponseCycle]", status: int, lines: bytes, body: bytes) -> None:
-    """What the cycle's `send` does for a start and a body, at once."""
-    cycle = asked()
-    if cycle is None or cycle.disconnected:
-        return
-    if cycle.flow.write_paused:
-        await cycle.flow.drain()
-    assert not cycle.response_started, "a request has one answer"
-    cycle.response_started = cycle.response_complete = True
-    cycle.waiting_for_100_continue = False
-    own = [b"%b: %b\r\n" % header for header in cycle.default_headers]
-    end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
-    cycle.transport.write(b"".join((STATUS_LINE[status], *own, lines, end, body)))
-    cycle.message_event.set()
-    if not cycle.keep_alive:
-        cycle.transport.close()
-    cycle.on_response()
+@lru_cache(maxsize=4)
+def _own_lines(*headers: tuple[bytes, bytes]) -> bytes:
+    """Those of the server itself, such as the date, which it makes anew each second."""
+    return lines_of(list(headers))
+
+
+class _Nobody:
+    """Waits for nothing."""
+
+    def set(self) -> None:
+        pass
+
+
+class Exchange:
+    """A request and the way back for its answer, in the place where uvicorn keeps its cycle of both."""
+
+    __slots__ = ("body", "disconnected", "headers", "keep_alive", "path", "protocol", "query", "response_complete")
+
+    message_event = _Nobody()
+
+    def __init__(
+        self, protocol: Protocol, path: str, query: bytes, headers: dict[bytes, bytes], keep_alive: bool
+    ) -> None:
+        self.protocol: Protocol | None = protocol
+        self.path = path
+        self.query = query
+        self.headers = headers
+        self.body = b""
+        self.keep_alive = keep_alive
+        self.disconnected = False
+        self.response_complete = False
+
+    def answer(self, status: int, lines: bytes, body: bytes) -> None:
+        assert not self.response_complete, "a request has one answer"
+        self.response_complete = True
+        if self.disconnected:
+            return
+        protocol, self.protocol = self.protocol, None  # or each would hold the other for the garbage collector
+        assert protocol is not None
+        id = request_id(self.headers.get(b"x-request-id"))
+        own = b"content-length: %d\r\nx-request-id: %b\r\n" % (len(body), id)
+        end = b"\r\n" if self.keep_alive else _CLOSING
+        always = _own_lines(*protocol.server_state.default_headers)
+        protocol.transport.write(b"".join((STATUS_LINE[status], always, lines, own, LINES_ALWAYS, end, body)))
+        if not self.keep_alive:
+            protocol.transport.close()
+        protocol.on_response_complete()

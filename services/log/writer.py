@@ -12,9 +12,10 @@ import asyncio
 import logging
 from base64 import b64encode
 from collections import deque
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import psycopg
@@ -112,21 +113,25 @@ class Settled:
         return {"position": self.facts[nth].position, "leaf": leaf, "size": self.size}
 
 
+Tell = Callable[[Settled | Exception], None]
+
+
 @dataclass(slots=True, eq=False)
 class _Job:
     work: Any
     key: bytes | None
     fingerprint: bytes | None
-    future: "asyncio.Future[Settled]"
+    tell: Tell | None
     too_large: RecordTooLarge | None = None
 
     def settle(self, outcome: Settled | Exception) -> None:
-        if self.future.done():
-            return
-        if isinstance(outcome, Exception):
-            self.future.set_exception(outcome)
-        else:
-            self.future.set_result(outcome)
+        """The first outcome is told."""
+        tell, self.tell = self.tell, None
+        if tell is not None:
+            try:
+                tell(outcome)
+            except Exception:
+                _log.exception("Nobody heard what became of a command")
 
 
 @dataclass(slots=True)
@@ -173,6 +178,15 @@ class _Batch:
             if self.news[at : at + len(attempt.leaves)] == attempt.leaves:
                 return attempt
         return None
+
+
+def _resolve(future: "asyncio.Future[Settled]", outcome: Settled | Exception) -> None:
+    if future.done():  # whoever waited gave up
+        return
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
 
 
 class Writer:
@@ -224,14 +238,18 @@ class Writer:
 
         Raises QueueFull, StorageUnavailable, RecordTooLarge, or the decision's refusal.
         """
+        future: asyncio.Future[Settled] = asyncio.get_running_loop().create_future()
+        self.put(work, key, fingerprint, partial(_resolve, future))
+        return await future
+
+    def put(self, work: Any, key: bytes | None, fingerprint: bytes | None, tell: Tell) -> None:
+        """As `submit`; `tell` is called once with what became of it. Raises QueueFull, StorageUnavailable."""
         if self._stopping:
             raise StorageUnavailable("The service is stopping.")
         if len(self._queue) >= self._queue_max:
             raise QueueFull(f"{self._queue_max} commands are waiting already.")
-        job = _Job(work, key, fingerprint, asyncio.get_running_loop().create_future())
-        self._queue.append(job)
+        self._queue.append(_Job(work, key, fingerprint, tell))
         self._wake.set()
-        return await job.future
 
     async def _run(self) -> None:
         while not self._stopping or self._queue:
@@ -246,8 +264,6 @@ class Writer:
         later: list[_Job] = []
         keys: set[bytes] = set()
         for job in self._queue:
-            if job.future.done():
-                continue
             if job.key is None:
                 batch.append(job)
             elif job.key in keys:
