@@ -4,7 +4,7 @@ A command is allowed to a person who holds one of its roles in one of the organi
 may not see looks like what does not exist; what they may see but not do is a lack of authority.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -238,15 +238,17 @@ class Reading(Enum):
 
 def offices(world: World, person: str, now: datetime) -> tuple[Office, ...]:
     """The roles a person holds now, in all organizations: their own first, then those whose powers were delegated."""
-    found = [here for id in world.organizations_of(person) if (here := organization.find(world, id))]
-    own = [Office(here.id, here.kind, role) for here in found for role in here.roles(person, now)]
-    delegated = [
-        Office(here.id, here.kind, role, (d.delegator,), d.powers)
-        for here in found
-        for d in here.delegations
-        if d.to == person and d.in_force(now)
-        for role in here.roles(d.delegator, now)
-    ]
+    own: list[Office] = []
+    delegated: list[Office] = []
+    for id in world.organizations_of(person):
+        here = organization.find(world, id)
+        if here is None:
+            continue
+        own += [Office(id, here.kind, role) for role in here.roles(person, now)]
+        for d in here.delegations:
+            if d.to == person and d.in_force(now):
+                roles = here.roles(d.delegator, now)
+                delegated += [Office(id, here.kind, role, (d.delegator,), d.powers) for role in roles]
     return (*own, *delegated)
 
 
@@ -254,35 +256,39 @@ def acting(command: Any, world: World, person: str, acting_as: tuple[str, str] |
     """As whom the person does this. `acting_as` (organization, role) chooses where several appointments would do."""
     held = offices(world, person, now)
     must_see(command, world, person, held)
-    able = [office for office in _able(command, world, held) if acting_as in (None, (office.organization, office.role))]
+    able = _able(command, world, held)
+    if acting_as is not None:
+        able = [office for office in able if acting_as == (office.organization, office.role)]
     if not able:
         roles = sorted({role for rule in COMMANDS[type(command)] for role in rule.roles})
         raise NotAuthorised(
             f"{type(command).__name__} is for {', '.join(roles)} of the organization concerned.",
             *(f"an appointment as {role}" for role in roles),
         )
-    if len({office.organization for office in able}) > 1:
+    if any(office.organization != able[0].organization for office in able):
         names = sorted({f"{office.organization}/{office.role}" for office in able})
         raise AmbiguousAuthority("Several of your appointments would do.", *(f"Acting-As: {name}" for name in names))
     return By(person, able[0].organization, able[0].role, able[0].via)
 
 
-def _able(command: Any, world: World, held: tuple[Office, ...]) -> Iterator[Office]:
-    """The offices that would do, in the order of the rule's roles. I6: a delegation counts within its powers.
+def _able(command: Any, world: World, held: tuple[Office, ...]) -> list[Office]:
+    """The offices that would do, in the order of the rule's roles."""
+    return [
+        office
+        for rule in COMMANDS[type(command)]
+        for role in rule.roles
+        for office in held
+        if office.role == role
+        and rule.where(command, world, office.organization)
+        and (office.powers is None or _lent(command, world, office))
+    ]
 
-    I5: nor does one from a recused person.
-    """
-    here = request.find(world, command.request) if held and hasattr(command, "request") else None
+
+def _lent(command: Any, world: World, office: Office) -> bool:
+    """I6: a delegation counts within its powers. I5: one from a recused person does not."""
+    here = request.find(world, command.request) if hasattr(command, "request") else None
     recused = here.recused if here else frozenset()
-    for rule in COMMANDS[type(command)]:
-        for role in rule.roles:
-            for office in held:
-                if office.role != role or not rule.where(command, world, office.organization):
-                    continue
-                if office.powers is None or (
-                    type(command).__name__ in office.powers and recused.isdisjoint(office.via)
-                ):
-                    yield office
+    return office.powers is not None and type(command).__name__ in office.powers and recused.isdisjoint(office.via)
 
 
 # Who sees
@@ -319,14 +325,22 @@ class Reach:
 
 def reach(person: str, held: tuple[Office, ...]) -> Reach:
     """What those offices let a person read."""
-    of_assent = [o.role for o in held if o.organization == ASSENT]
+    of_assent: list[str] = []
+    full: list[str] = []
+    own: list[str] = []
+    for office in held:
+        if office.organization == ASSENT:
+            of_assent.append(office.role)
+        elif office.kind == "agency" or office.role == "release_manager":
+            full.append(office.organization)
+        elif office.role == "applicant":
+            own.append(office.organization)
     clearance = None
     if "registrar" in of_assent or "decider" in of_assent:
         clearance = Label.INTERAGENCY
     if "auditor" in of_assent:
         clearance = Label.AUDITOR
-    full = frozenset([o.organization for o in held if o.kind == "agency" or o.role == "release_manager"])
-    return Reach(person, clearance, full, frozenset([o.organization for o in held if o.role == "applicant"]))
+    return Reach(person, clearance, frozenset(full), frozenset(own))
 
 
 def must_see(command: Any, world: World, person: str, held: tuple[Office, ...]) -> None:

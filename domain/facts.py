@@ -33,7 +33,7 @@ class By:
     @property
     def delegators(self) -> tuple[str, ...]:
         """Whose powers are used. Who told of an act lends no power, and takes no part in it."""
-        return self.via[:-1] if self.imported else self.via
+        return self.via[:-1] if self.via and self.imported else self.via
 
     @property
     def imported(self) -> bool:

@@ -214,6 +214,10 @@ class Organization:
         """The roles that person holds here at that time."""
         return tuple([a.role for a in self.appointments.get(person, ()) if a.in_force(now)])
 
+    def employs(self, people: frozenset[str], now: datetime) -> bool:
+        """Whether any of these people holds a role here at that time."""
+        return not self.appointments.keys().isdisjoint(people) and any(self.roles(person, now) for person in people)
+
     def officers(self, now: datetime) -> Iterator[tuple[str, Role]]:
         """Everybody who holds a role here at that time."""
         for person, appointments in self.appointments.items():

@@ -706,7 +706,8 @@ def review(command: Reviewing, here: AccessRequest, world: World, by: By, now: d
             assert_never(command)
     if isinstance(command, SETTLING):
         yield from settle(command.request, world, by, now, ids)
-    yield from end_renewal(here.id, world, now)
+    if here.renews is not None:
+        yield from end_renewal(here.id, here.renews, world, now)
 
 
 # What must be so before a command
@@ -965,7 +966,7 @@ def may_sign(agency: str, here: AccessRequest, world: World, by: By, now: dateti
     """I4: nobody signs off their own organization's request, nor counts twice in a tree."""
     own = organization.must_be(world, here.customer, "customer")
     people = by.people
-    if here.applicant in people or any(own.roles(person, now) for person in people):
+    if here.applicant in people or own.employs(people, now):
         raise SeparationOfDuties(f"{by.person} acts for {own.name}, whose request this is (I4).", "another officer")
     signs_for_one_agency(here.sheet, agency, by)
 
@@ -1171,12 +1172,12 @@ def decide_request(command: Decide, here: AccessRequest, world: World, by: By, n
         yield stream(here.id), RequestDenied(command.reason, refusing(here))
 
 
-def end_renewal(request: str, world: World, now: datetime) -> Written:
+def end_renewal(request: str, renewed: str, world: World, now: datetime) -> Written:
     """I14: once a renewal is decided otherwise than by approval, the grant's own time counts again."""
     here = find(world, request)
-    if here is None or here.renews is None or here.outcome in (None, "approved"):
+    if here is None or here.outcome in (None, "approved"):
         return
-    old = grant.find(world, here.renews)
+    old = grant.find(world, renewed)
     if old is None or old.ended or old.renewal != request:
         return
     yield grant.stream(old.id), grant.RenewalEnded(request)
@@ -1256,13 +1257,13 @@ def timer(state: AccessRequest, now: datetime) -> tuple[datetime, MissDeadline |
     if state.registered is None:
         if state.intake_due and state.intake_due <= now and None not in state.missed:
             coming.append((state.intake_due, MissDeadline(state.id, None)))
-    elif state.stopped is None and min(state.dues.values(), default=clocks.NEVER) <= now:
+    elif state.stopped is None and any(due <= now for due in state.dues.values()):
         coming += [
             (state.dues[leaf.agency], MissDeadline(state.id, leaf.agency))
             for leaf in waiting(state.terms.sign_offs, state.sheet)
             if leaf.agency not in state.missed and state.dues.get(leaf.agency, clocks.NEVER) <= now
         ]
-    return min(coming, key=lambda pair: pair[0], default=None)
+    return min(coming, key=lambda pair: pair[0]) if coming else None
 
 
 def evolve(state: AccessRequest | None, fact: Fact) -> AccessRequest | None:

@@ -111,7 +111,8 @@ def decide(command: Any, world: World, by: By, now: datetime, ids: Ids, command_
     first, cause = len(world.facts), None
     for name, event in _rules(command, world, by, now, ids):
         fact = world.write(name, event, by, now, command_id, cause)
-        cause = fact.position if cause is None else cause
+        if cause is None:
+            cause = fact.position
     return world.facts[first:]
 
 
@@ -123,7 +124,7 @@ def handle(
     occurred: datetime | None,
     ids: Ids,
     command_id: str,
-    compare: Callable[[World, By], None],
+    compare: Callable[[World, By], None] | None,
     via: tuple[str, ...] = (),
 ) -> tuple[World, By]:
     """A person's command, from authority to facts: the world after it, with every fact, and as whom they acted.
@@ -139,7 +140,8 @@ def handle(
         raise InTheFuture(f"It is {world.recorded.isoformat()} now.", "an occurred time that is not in the future")
     by = acting(command, world, person, acting_as, now)
     by = replace(by, via=(*by.via, *via)) if via else by
-    compare(world, by)
+    if compare is not None:
+        compare(world, by)
     late: set[str] = set()
     while True:
         refusal: Refused | None = None
@@ -148,7 +150,7 @@ def handle(
             decide(command, world, by, now, ids, command_id)
         except Refused as found:
             refusal = found
-        newly_late = {name for name in world.read if name not in late and due_timer(world.before(name), now)}
+        newly_late = _newly_late(world, late, now)
         if not newly_late:
             break
         late |= newly_late
@@ -167,10 +169,15 @@ def let_time_pass(
     while True:
         world = begin()
         pass_time(world, late, now, ids, via)
-        newly_late = {name for name in world.read if name not in late and due_timer(world.before(name), now)}
+        newly_late = _newly_late(world, late, now)
         if not newly_late:
             return world
         late |= newly_late
+
+
+def _newly_late(world: World, late: set[str], now: datetime) -> set[str]:
+    """The streams that turn out to have been read while a timer of theirs was due."""
+    return {name for name, before in world.read.items() if due_timer(before, now) and name not in late}
 
 
 def pass_time(world: World, streams: Iterable[str], now: datetime, ids: Ids, via: tuple[str, ...] = ()) -> None:
@@ -202,9 +209,8 @@ _TIMERS: dict[type, Callable[[Any, datetime], tuple[datetime, Any] | None]] = {
 
 def due_timer(stream: Stream, now: datetime) -> tuple[datetime, Any] | None:
     """The first thing that time alone does to a stream by then, as a command of the system, and when it is due."""
-    state = stream.state
-    timer = _TIMERS.get(type(state))
-    return timer(state, now) if timer else None
+    timer = _TIMERS.get(type(stream.state))
+    return timer(stream.state, now) if timer else None
 
 
 def _time_goes_on(command: Any, world: World, now: datetime) -> None:

@@ -1,6 +1,6 @@
 """What does a rule see while it decides: the streams as the log has them, and what this command has written so far?"""
 
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -55,7 +55,7 @@ def fold(stream: Stream, fact: Fact, evolve: Evolve) -> Stream:
         stream.applicant_version + _is_applicants(schema),
         fact.occurred,
         fact.position,
-        fact.by.imported or (fact.by.role == SYSTEM.role and stream.imported),
+        fact.by.imported or (stream.imported and fact.by.role == SYSTEM.role),
     )
 
 
@@ -115,19 +115,14 @@ class World:
         self.recorded = recorded
 
     def stream(self, name: str) -> Stream:
-        here = self._now.get(name)
-        if here is None:
-            here = self._now[name] = self._found[name] = self._base(name)
-        return here
+        if name not in self._now:
+            self._now[name] = self._found[name] = self._base(name)
+        return self._now[name]
 
     @property
-    def read(self) -> Set[str]:
-        """The names of the streams that were read, or written."""
-        return self._found.keys()
-
-    def before(self, name: str) -> Stream:
-        """A stream that was read, as it was before this command wrote anything."""
-        return self._found[name]
+    def read(self) -> Mapping[str, Stream]:
+        """The streams that were read, or written, as they were before this command wrote anything."""
+        return self._found
 
     def state(self, name: str, kind: type[S]) -> S | None:
         """The state of a stream, or None where nothing has happened in it."""

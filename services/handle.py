@@ -30,6 +30,8 @@ from services.vault import Vault
 
 _log = logging.getLogger(__name__)
 
+_ORGANIZATION = organization.stream("")
+
 
 class KeyReused(Refused):
     status, rule, title = 422, "idempotency_key", "The key was used for another command"
@@ -284,13 +286,6 @@ class _Batch:
         command_id = new_id(self._recorded)
         begin, ids = self._seeded(order, order.seed) if order.seed else (self._begin, self._new_id)
 
-        def compare(world: World, by: By) -> None:
-            if order.if_match is not None:
-                name = own_stream(order.command)
-                found = _version(world.stream(name), by) if name else 0
-                if found != order.if_match:
-                    raise StaleVersion(f"Its version is {found} now.", f'If-Match: "{found}"')
-
         world, by = rulebook.handle(
             order.command,
             begin,
@@ -299,22 +294,25 @@ class _Batch:
             order.occurred,
             ids,
             command_id,
-            compare,
+            None if order.if_match is None else _comparing(order.command, order.if_match),
             order.via,
         )
-        own = [fact for fact in world.facts if fact.command == command_id]
-        version = _version(world.stream(own_stream(order.command) or own[0].stream), by)
+        own = 0
+        while world.facts[own].command != command_id:
+            own += 1
+        version = _version(world.stream(own_stream(order.command) or world.facts[own].stream), by)
         if order.dry_run:
-            return Decision(answer=replace(_answer(order.command, Settled(own, (), 0), version), dry_run=True))
+            decided = Settled(world.facts[own:], (), 0)
+            return Decision(answer=replace(_answer(order.command, decided, version), dry_run=True))
         self._accepted.add(id(order))
-        return self._take(world, version, len(world.facts) - len(own))
+        return self._take(world, version, own)
 
     def _take(self, world: World, version: int = 0, own: int = 0) -> Decision:
         self.written.update(world.written)
         self._facts += world.facts
-        self._organizations.update(
-            id for kind, _, id in (name.partition("-") for name in world.written) if kind == organization.KIND
-        )
+        for name in world.written:
+            if name.startswith(_ORGANIZATION):
+                self._organizations.add(name.removeprefix(_ORGANIZATION))
         self._size += len(world.facts)
         return Decision(world.facts, None, version, own)
 
@@ -358,6 +356,18 @@ class _Batch:
             return id
 
         return begin, next_id
+
+
+def _comparing(command: Any, if_match: int) -> Callable[[World, By], None]:
+    """Refuses a caller whose If-Match is not the version that their view has now."""
+
+    def compare(world: World, by: By) -> None:
+        name = own_stream(command)
+        found = _version(world.stream(name), by) if name else 0
+        if found != if_match:
+            raise StaleVersion(f"Its version is {found} now.", f'If-Match: "{found}"')
+
+    return compare
 
 
 def _version(stream: Stream, by: By) -> int:
