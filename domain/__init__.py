@@ -13,8 +13,9 @@ grant         the authorization that an approved request yields: scope, conditio
 condition     a proviso that an agency attached; it changes only with that agency's concurrence
 incident      something went wrong with a release; at or above its threshold it holds the rollout
 directive     an order that stops access across customers, apart from any grant
-stream        the life of one organization, policy, release, request, grant, directive or calendar: `<kind>-<id>`
+stream        the life of one organization, policy, release, request, grant, directive, calendar or log: `<kind>-<id>`
 fact          an event as the log holds it: with its position, its times and who did it
+rollback      the log is shorter, or other, than what was signed; an operator may accept it, and that is recorded
 position      a fact's place in the log: 0, 1, 2, … without gaps
 occurred      when it happened in the world; `recorded` is when the log took it in
 refusal       an error: the command leaves no trace. An agency's "no" is an event.

@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
-from domain import calendar, directive, grant, organization, policy, release, request
+from domain import calendar, directive, grant, log, organization, policy, release, request
 from domain.errors import AmbiguousAuthority, NotAuthorised, NotFound
 from domain.facts import By
 from domain.fields import Label
@@ -212,6 +212,7 @@ COMMANDS: dict[type, tuple[May, ...]] = {
     directive.ProposeLifting: (ISSUING_HEAD,),
     directive.WithdrawLifting: (ISSUING_HEAD,),
     directive.ConfirmLifting: (ISSUING_HEAD,),
+    log.RotateLogKey: (ADMINISTRATOR,),
 }
 
 
@@ -220,6 +221,7 @@ OPENING = (
     policy.PublishPolicy,
     calendar.AmendCalendar,
     release.AnnounceRelease,
+    log.RotateLogKey,
 )
 """Commands that may name a stream in which nothing has happened yet."""
 

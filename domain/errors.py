@@ -283,3 +283,14 @@ class DirectiveIsLifted(Refused):
 
 class NothingProposed(Refused):
     rule, title = "I16", "Nobody has proposed it"
+
+
+# The log itself
+
+
+class KeyInUse(Refused):
+    rule, title = "log_key", "The log is signed with that key already"
+
+
+class RollbackTooLate(Refused):
+    rule, title = "rollback_first", "An accepted rollback is recorded before anything else"

@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
-from domain import appeals, calendar, directive, grant, organization, policy, release, request
+from domain import appeals, calendar, directive, grant, log, organization, policy, release, request
 from domain.authority import acting
 from domain.errors import BeforeTheLast, InTheFuture, Refused
 from domain.facts import SYSTEM, By, Event, Fact
 from domain.values import replace
 from domain.world import Evolve, Stream, World, kind_of, own_stream
 
-STREAMS = {module.KIND: module for module in (organization, policy, calendar, release, request, grant, directive)}
+STREAMS = {module.KIND: module for module in (organization, policy, calendar, release, request, grant, directive, log)}
 """The kinds of streams; one file each."""
 
 _OPENING = (request.KIND, grant.KIND, directive.KIND)
@@ -90,6 +90,8 @@ _EVENTS: tuple[type, ...] = (
     directive.LiftingProposed,
     directive.LiftingWithdrawn,
     directive.DirectiveLifted,
+    log.LogKeyRotated,
+    log.RollbackAccepted,
 )
 ALIASES: dict[str, str] = {}
 """The old names of renamed events, each with its name of today: events are forever."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from domain import appeals, calendar, directive, grant, organization, policy, release, request
+from domain import appeals, calendar, directive, grant, log, organization, policy, release, request
 from domain.authority import Reach
 from domain.facts import By, Fact, seen
 from domain.fields import Label, labels
@@ -88,6 +88,11 @@ def because(reason: str | None) -> str:
 
 def on(instant: datetime | None) -> str:
     return f"{instant:%-d %B %Y, %H:%M} UTC" if instant else "no date"
+
+
+def key_named(verifier_key: str) -> str:
+    """A verifier key by its id, without its other two parts."""
+    return f"the key {verifier_key.split('+')[1]}"
 
 
 def listed(names: Iterable[str] | None) -> str:
@@ -270,5 +275,10 @@ ACTS: Mapping[type, Words] = {
     directive.LiftingProposed: lambda e: f"proposed to lift the directive{because(e.reason)}",
     directive.LiftingWithdrawn: lambda e: f"took the proposal to lift the directive back{because(e.reason)}",
     directive.DirectiveLifted: lambda e: f"lifted the directive{because(e.reason)}",
+    log.LogKeyRotated: lambda e: f"had the log signed with {key_named(e.key)}{because(e.reason)}",
+    log.RollbackAccepted: lambda e: (
+        f"went on from a log of {counted(e.found_size, 'record')}, as {e.operator} accepted, where"
+        f" {counted(e.signed_size, 'record')} had been signed, {e.agreed_size} of them the same{because(e.reason)}"
+    ),
 }
 """What somebody did: the sentence's predicate, after who did it."""

@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 from psycopg_pool import AsyncConnectionPool
 
+from domain import log
 from domain.calendar import FEDERAL, Calendar
 from domain.errors import Refused
 from domain.organization import ASSENT, ROLES, Appoint, RegisterOrganization
@@ -18,9 +19,10 @@ from services.clock import Clock, ManualClock, RealClock
 from services.closures import missing_closures
 from services.handle import Handler
 from services.http.app import build_app
+from services.log.folder import SignerFolder
 from services.log.reader import Pool
 from services.log.schema import MIGRATIONS as LOG_MIGRATIONS
-from services.log.signer import Signer, SignerFolder, check_at_start
+from services.log.signer import Signer, check_at_start
 from services.migrations import migrate
 from services.postgres import Server, open_database
 from services.project import MIGRATIONS as PROJECTION_MIGRATIONS
@@ -112,7 +114,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         timers = Timers(handler, pool)
         await handler.writer.start()
         is_new = handler.writer.end.size == 0
-        await bootstrap(handler, settings)
+        await bootstrap(handler, settings, database.folder)
         work = {"replica": replica.follow(conninfo, handler.writer.is_own)}
         if "timers" in settings.roles:
             work["timers"] = timers.run()
@@ -157,8 +159,10 @@ async def _doing(**work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def bootstrap(handler: Handler, settings: Settings, occurred: datetime | None = None) -> None:
-    """An empty log begins with the organization that runs the service, its first administrator, and the calendar.
+async def bootstrap(
+    handler: Handler, settings: Settings, folder: SignerFolder, occurred: datetime | None = None
+) -> None:
+    """An empty log begins with the organization that runs the service, its first administrator, calendar and key.
 
     In development mode the first administrator holds every other role of `assent` as well. Several processes may come
     first at once: whoever is second is refused, and goes on. `occurred`: when it was, where an import tells it late.
@@ -171,6 +175,15 @@ async def bootstrap(handler: Handler, settings: Settings, occurred: datetime | N
             with suppress(Refused):
                 await handler.instruct(command, occurred)
     await record_closures(handler, occurred)
+    await record_first_key(handler, folder, occurred)
+
+
+async def record_first_key(handler: Handler, folder: SignerFolder, occurred: datetime | None) -> None:
+    """See to it that the log says with which key it was signed from the beginning: every later one follows from it."""
+    if await handler.state(log.STREAM) is None:
+        first = await asyncio.to_thread(folder.verifier)
+        with suppress(Refused):
+            await handler.instruct(log.RotateLogKey(str(first), "The log's first key."), occurred)
 
 
 async def record_closures(handler: Handler, occurred: datetime | None = None) -> None:

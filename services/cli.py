@@ -32,7 +32,7 @@ from services.assent import MIGRATIONS, Assent, following, running
 from services.clock import ManualClock
 from services.http.identity import BACKDATE, DevelopmentIssuer, DevelopmentOnly
 from services.http.protocol import Protocol
-from services.log.signer import LogRefused, SignerFolder
+from services.log.folder import LogRefused, SignerFolder
 from services.migrations import MigrationRefused, migrate
 from services.play import BadScenario, Player, StepFailed, Steps, first_instant, read_scenario
 from services.postgres import PostgresUnavailable, open_database

@@ -35,12 +35,13 @@ from services.closures import missing_closures
 from services.handle import Handler, KeyReused, NotReached, Order, folded
 from services.http.app import build_app
 from services.http.bodies import instant, unfit
-from services.http.commands import PREFIX, ROUTES, Directory, encoded
+from services.http.commands import FROM_THE_SERVICE, PREFIX, ROUTES, Directory, encoded
 from services.http.identity import DevelopmentIssuer
 from services.ids import seeded_id
 from services.log import reader
+from services.log.folder import SignerFolder
 from services.log.reader import Pool
-from services.log.signer import SignerFolder, check_at_start
+from services.log.signer import check_at_start
 from services.log.writer import QueueFull, Settled, StorageUnavailable
 from services.play import KINDS, BadScenario, Player, Step, StepFailed
 from services.project import Projecting
@@ -61,7 +62,7 @@ STATES_MAX = 2_000
 TIMED_STREAMS = 100
 """Streams that time passes for in one append."""
 
-_DIRECTORY = Directory(ROUTES)
+_DIRECTORY = Directory(route for route in ROUTES if route.command not in FROM_THE_SERVICE)
 
 _Line = TypedDict(
     "_Line",
@@ -439,7 +440,7 @@ async def importing(
             size = handler.writer.end.size
             async with pool.connection() as conn:
                 await people.load_people(conn, size)
-            await bootstrap(handler, settings, since)
+            await bootstrap(handler, settings, folder, since)
             must_be_records_officer(handler, person)
             async with _reading(settings, conninfo, handler, pool, vault, folder) as client:
                 yield Importer(

@@ -29,7 +29,7 @@ from services.http.problems import (
     Unexpected,
 )
 from services.http.reads import READS, Reads, json_response
-from services.log.signer import SignerFolder
+from services.log.folder import SignerFolder
 from services.log.writer import StorageUnavailable
 from services.settings import Settings
 from services.vault import Vault
@@ -81,14 +81,16 @@ def build_app(
         return json_response(access.configuration(str(request.base_url).rstrip("/")))
 
     evaluations = Evaluations(handler, identities)
-    return Door(Commands(handler, identities, settings.body_bytes_max), evaluations, framework)
+    directory = Directory(commands.routes(rotation_key=lambda: str(folder.next())))
+    return Door(Commands(handler, identities, settings.body_bytes_max), directory, evaluations, framework)
 
 
 class Door:
     """Where every request comes in: commands and evaluations are found in a directory, all else is the framework's."""
 
-    def __init__(self, commands_: Commands, evaluations: Evaluations, framework: FastAPI) -> None:
+    def __init__(self, commands_: Commands, directory: Directory, evaluations: Evaluations, framework: FastAPI) -> None:
         self._commands = commands_
+        self._directory = directory
         self._evaluations = evaluations
         self.framework = framework
 
@@ -135,7 +137,7 @@ class Door:
         if path == access.PATH:
             await self._evaluations.answer(scope, receive, send)
             return True
-        if not path.startswith(f"{commands.PREFIX}/") or (found := _DIRECTORY.find(path)) is None:
+        if not path.startswith(f"{commands.PREFIX}/") or (found := self._directory.find(path)) is None:
             return False
         route, texts = found
         await self._commands.answer(route, texts, scope, receive, send)

@@ -3,8 +3,8 @@
 import hmac
 import logging
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import partial
 from hashlib import sha256
@@ -33,6 +33,7 @@ from domain.grant import (
     SuspendGrant,
     WithdrawNotice,
 )
+from domain.log import RotateLogKey
 from domain.organization import (
     AddAffiliate,
     Appoint,
@@ -144,8 +145,12 @@ COMMANDS: dict[str, type] = {
     "/directives/{directive}/easing": EaseDirective,
     "/directives/{directive}/lifting": ProposeLifting,
     "/directives/{directive}/lifting/withdrawal": WithdrawLifting,
+    "/log/keys/rotation": RotateLogKey,
 }
 """Every command by its address under /api/v1. The path gives the command's first fields, the body the others."""
+
+FROM_THE_SERVICE: dict[type, tuple[str, ...]] = {RotateLogKey: ("key",)}
+"""What neither the path nor the body gives a command: the service does (`Served`). Nobody tells it of the past."""
 
 UNROUTED: dict[type, str] = {ConfirmLifting: "the second POST to /directives/{directive}/lifting confirms"}
 """Commands without an address of their own, and why."""
@@ -158,6 +163,7 @@ PLURALS = {
     "request": "requests",
     "grant": "grants",
     "directive": "directives",
+    "log": "log",
 }
 
 
@@ -181,11 +187,21 @@ class Route:
         return tuple(int(t) if is_number else t for t, is_number in zip(texts, self.numbers, strict=True))
 
 
+@dataclass(frozen=True, slots=True)
+class Served(Route):
+    """The same address, where the service itself gives the command's first field."""
+
+    serve: Callable[[], str]
+
+    def values(self, texts: list[str]) -> Given:
+        return (self.serve(),)
+
+
 def route(path: str, command: type) -> Route:
     parts = tuple(None if part.startswith("{") else part for part in path.split("/")[1:])
     given = tuple(part[1:-1] for part in path.split("/") if part.startswith("{"))
     marked = [_accepted(hints(command)[name]) for name in given]
-    body = body_of(command, given)
+    body = body_of(command, given or FROM_THE_SERVICE.get(command, ()))
     return Route(path, command, parts, given, tuple(a for a, _ in marked), tuple(n for _, n in marked), body)
 
 
@@ -199,6 +215,16 @@ def _accepted(hint: Any) -> tuple[re.Pattern[str], bool]:
 
 
 ROUTES: tuple[Route, ...] = tuple(route(path, command) for path, command in COMMANDS.items())
+
+
+def routes(rotation_key: Callable[[], str]) -> tuple[Route, ...]:
+    """Every route of a service, which names the key that the log's key rotates to."""
+    serves: dict[type, Callable[[], str]] = {RotateLogKey: rotation_key}
+    return tuple(_served(here, serves[here.command]) if here.command in serves else here for here in ROUTES)
+
+
+def _served(here: Route, serve: Callable[[], str]) -> Route:
+    return Served(**{each.name: getattr(here, each.name) for each in fields(here)}, serve=serve)
 
 
 class Directory:

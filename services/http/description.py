@@ -223,7 +223,9 @@ def _content(path: str) -> Document:
     return {"application/json": {"schema": schema}}
 
 
-LISTS = frozenset(path for path in READS if re.fullmatch(r"/api/v1/[a-z]+|/api/v1/dashboards/[a-z_]+", path))
+LISTS = frozenset(
+    path for path in READS if re.fullmatch(r"/api/v1/[a-z]+|/api/v1/dashboards/[a-z_]+|/api/v1/log/keys", path)
+)
 
 
 def _command(route: Route, body: Document) -> Document:

@@ -10,9 +10,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import ConfigDict, Field
 
+from domain import log
 from domain.authority import Reach
+from projections.history import history
 from services.http.reads import After, Reads, json_response
-from services.log import proofs, tiles
+from services.log import proofs, reader, tiles
 
 PATH_POSITION_MAX = 2**53
 OCTETS = "application/octet-stream"
@@ -77,6 +79,12 @@ def router(reads: Reads) -> APIRouter:
     async def consistency(reader_: Reader, asked: Annotated[Sizes, Query()]) -> Response:
         async with reads.pool.connection() as conn:
             return json_response(await proofs.consistency(conn, asked.from_, asked.to))
+
+    @here.get("/keys", summary="The keys that signed the log, and what of it was given up, as its records say")
+    async def keys(reader_: Reader, asked: NoQuery) -> Response:
+        async with reads.pool.connection() as conn:
+            facts = (await reader.facts_of(conn, [log.STREAM])).get(log.STREAM, ())
+        return await reads.listing(history(facts, reader_, reader_.general), None, reads.handler.replica.position)
 
     return here
 

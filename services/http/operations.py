@@ -16,7 +16,8 @@ from services.handle import Handler
 from services.http.bodies import instant, read_body, unfit
 from services.http.problems import MalformedBody
 from services.http.reads import json_response
-from services.log.signer import LogRefused, SignerFolder, check_at_start
+from services.log.folder import LogRefused, SignerFolder
+from services.log.signer import check_at_start
 
 BODY_BYTES_MAX = 1024
 WAIT_SECONDS_MAX = 2.0

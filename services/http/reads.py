@@ -49,6 +49,7 @@ READS: dict[str, Reading] = {
     "/api/v1/log/tile/entries/{place}": Reading.AUDITOR,
     "/api/v1/log/proof/{position}": Reading.SIGNED_IN,
     "/api/v1/log/consistency": Reading.SIGNED_IN,
+    "/api/v1/log/keys": Reading.SIGNED_IN,
     "/api/v1/development/clock": Reading.ANYONE,
     "/access/v1/evaluation": Reading.GATEWAY,
     "/.well-known/authzen-configuration": Reading.ANYONE,

@@ -114,6 +114,52 @@ class Checkpoint:
         return cls(lines[0], int(lines[1]), root)
 
 
+class KeyChain:
+    """Which key signs a log of which size: the first, which a verifier trusts, and those that the log's records name.
+
+    Told of the records in order of position. What they say is proved by checkpoints that the keys before have signed,
+    so whoever trusts the first key can trust the others; only where an operator accepted a rollback, the key from there
+    on rests on that record alone.
+    """
+
+    def __init__(self, first: Verifier) -> None:
+        self._named: list[tuple[int, Verifier, bool]] = [(-1, first, True)]
+
+    def rotated(self, position: int, key: str, previous: str | None) -> None:
+        """LogKeyRotated, at that position. Raises NoteRefused where it does not go on from the key before it."""
+        current = str(self.at(position))
+        if previous is None and key == current:
+            return
+        if previous != current:
+            raise NoteRefused(f"Position {position} rotates from {previous}, but {current} signed until then.")
+        self._name(position, key, handed_over=True)
+
+    def rolled_back(self, position: int, key: str) -> None:
+        """RollbackAccepted, at that position. Raises NoteRefused."""
+        self._name(position, key, handed_over=False)
+
+    def _name(self, position: int, key: str, handed_over: bool) -> None:
+        verifier = Verifier.parse(key)
+        if verifier.name != self._named[0][1].name:
+            raise NoteRefused(f"Position {position} names a key of {verifier.name}, which is another log.")
+        self._named.append((position, verifier, handed_over))
+
+    def at(self, size: int) -> Verifier:
+        """The key that signs a log of that size."""
+        return next(key for position, key, _ in reversed(self._named) if position < size)
+
+    def signers(self, size: int, covered: int = 0) -> tuple[Verifier, ...]:
+        """Who must have signed the checkpoint of that size, where the one before it was of the size `covered`.
+
+        More than one where a rotation was recorded in between: the key before hands over to the one after.
+        """
+        signers = [self.at(covered)]
+        for position, key, handed_over in self._named:
+            if covered <= position < size:
+                signers = [*signers, key] if handed_over else [key]
+        return tuple(dict.fromkeys(signers))
+
+
 def verifier_of(name: str, private: Ed25519PrivateKey) -> Verifier:
     """A key name has no spaces and no plus sign."""
     if not name or "+" in name or any(each.isspace() for each in name):
@@ -121,11 +167,12 @@ def verifier_of(name: str, private: Ed25519PrivateKey) -> Verifier:
     return Verifier(name, private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
 
 
-def sign(text: str, name: str, private: Ed25519PrivateKey) -> Note:
-    """The note with one signature. The text ends with a newline."""
+def sign(text: str, name: str, *privates: Ed25519PrivateKey) -> Note:
+    """The note with a signature of each key, all under one name. The text ends with a newline."""
     if not text.endswith("\n"):
         raise ValueError("A note's text ends with a newline.")
-    return Note(text, (Signature(name, verifier_of(name, private).id, private.sign(text.encode())),))
+    signed = text.encode()
+    return Note(text, tuple(Signature(name, verifier_of(name, each).id, each.sign(signed)) for each in privates))
 
 
 def parse(note: str) -> Note:

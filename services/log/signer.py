@@ -5,27 +5,23 @@ from there. A round reads the new records, hashes them itself, compares with the
 the file durable, and only then publishes; so a crash at any step leaves either nothing or something to publish again.
 """
 
-import fcntl
 import logging
-import os
 import threading
 import time
-from base64 import b64decode, b64encode
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import psycopg
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from psycopg import Connection
 from psycopg.rows import tuple_row
 
+from domain import log
 from services.log import note
+from services.log.folder import LogRefused, Signed, SignerFolder
 from services.log.merkle import Frontier, leaf_hash
-from services.log.note import Checkpoint, Verifier
+from services.log.note import Checkpoint
+from services.log.record import read
 from services.log.schema import CHANNEL
 from services.log.tiles import WIDTH, stored_tile, tile_root
 
@@ -38,93 +34,6 @@ POLL_SECONDS = 0.25
 RETRY_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
-
-
-class LogRefused(Exception):
-    """The log is not what was signed. The message says what differs, and what an operator can do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Signed:
-    """What was signed last: the head, the right edge of its tree, and the note."""
-
-    size: int
-    root: bytes
-    frontier: bytes
-    note: str
-
-
-class SignerFolder:
-    """The folder outside the database: the key, and what was signed last."""
-
-    def __init__(self, folder: Path, origin: str) -> None:
-        self._folder = folder
-        self.origin = origin
-
-    @property
-    def _key_path(self) -> Path:
-        return self._folder / "log.key"
-
-    @property
-    def _signed_path(self) -> Path:
-        return self._folder / "signed.json"
-
-    def key(self) -> Ed25519PrivateKey:
-        """The log's key; made on first use, whoever comes first."""
-        if not self._key_path.exists():
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fresh = self._folder / f"log.key.{os.getpid()}.{threading.get_ident()}"
-            _write_durably(fresh, b64encode(Ed25519PrivateKey.generate().private_bytes_raw()))
-            with suppress(FileExistsError):
-                os.link(fresh, self._key_path)
-            fresh.unlink()
-            _sync_folder(self._folder)
-        return Ed25519PrivateKey.from_private_bytes(b64decode(self._key_path.read_bytes()))
-
-    def verifier(self) -> Verifier:
-        return note.verifier_of(self.origin, self.key())
-
-    def signed(self) -> Signed | None:
-        """What was signed last, or None before the first time."""
-        try:
-            found = self._signed_path.read_bytes()
-        except FileNotFoundError:
-            return None
-        return msgspec.json.decode(found, type=Signed)
-
-    def keep(self, signed: Signed) -> None:
-        """Durable when it returns; a crash leaves the old one or the new one."""
-        fresh = self._signed_path.with_suffix(".new")
-        _write_durably(fresh, msgspec.json.encode(signed))
-        fresh.replace(self._signed_path)
-        _sync_folder(self._folder)
-
-    @contextmanager
-    def held(self) -> Iterator[bool]:
-        """Whether this process may sign from this folder now: no other does."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (self._folder / "lock").open("a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-            else:
-                yield True
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def check_at_start(conninfo: str, folder: SignerFolder) -> None:
@@ -164,9 +73,10 @@ def _check_grown(conn: Connection[Any], signed: Signed) -> None:
 
 
 def _check_published(folder: SignerFolder, signed: Signed | None, size: int, text: str) -> None:
-    if not note.parse(text).verified_by(folder.verifier()):
+    published = note.parse(text)
+    if not any(published.verified_by(key) for key in (folder.verifier(), *folder.verifiers())):
         raise LogRefused(
-            f"The checkpoint of size {size} was signed with another key than the one in the signer's folder. Restore "
+            f"The checkpoint of size {size} was signed with another key than those in the signer's folder. Restore "
             "that folder (ASSENT_DATA/signer) from its backup."
         )
     if signed is None or signed.size < size:
@@ -240,21 +150,26 @@ def recover(conn: Connection[Any], folder: SignerFolder) -> None:
 
 
 def sign_once(conn: Connection[Any], folder: SignerFolder) -> bool:
-    """One round: sign what was appended since the last, if anything was. Raises LogRefused."""
-    signed = folder.signed() or Signed(0, b"", b"", "")
+    """One round: sign what was appended since the last, if anything was. Raises LogRefused.
+
+    Where the new records name another key, both sign this head, and the new one those after it.
+    """
+    signed = folder.signed() or Signed(0, b"", b"", "", str(folder.verifier()))
     head = _next_head(conn, signed.size)
     if head is None:
         return False
     size, root, edge = head
     frontier = Frontier(signed.size, signed.frontier)
-    frontier.extend(_hashed(conn, signed.size, size))
+    keys = [signed.key]
+    frontier.extend(_hashed(conn, signed.size, size, keys))
     if (frontier.size, frontier.root(), bytes(frontier)) != (size, root, edge):
         raise LogRefused(
             f"The records up to {size} do not hash to the head that the database holds: a record or the head was "
             f"changed after it was written. The last good size is {signed.size}. Run `assent log verify` to find where."
         )
     text = str(Checkpoint(folder.origin, size, root))
-    fresh = Signed(size, root, edge, str(note.sign(text, folder.origin, folder.key())))
+    signing = [folder.key(key) for key in dict.fromkeys(keys)]
+    fresh = Signed(size, root, edge, str(note.sign(text, folder.origin, *signing)), keys[-1])
     folder.keep(fresh)
     publish(conn, fresh)
     return True
@@ -270,15 +185,34 @@ def _next_head(conn: Connection[Any], signed_size: int) -> tuple[int, bytes, byt
         return cursor.execute(query, {"size": signed_size, "most": ROUND_RECORDS_MAX}).fetchone()
 
 
-def _hashed(conn: Connection[Any], start: int, end: int) -> Iterator[bytes]:
-    """The leaf hashes of the records from start up to end, computed here and not taken from the table."""
+def _hashed(conn: Connection[Any], start: int, end: int, keys: list[str] | None = None) -> Iterator[bytes]:
+    """The leaf hashes of the records from start up to end, computed here and not taken from the table.
+
+    The keys that the records name are added to `keys`: what they say counts, not the columns beside them.
+    """
     with conn.transaction(), conn.cursor("records", row_factory=tuple_row, binary=True) as cursor:
         cursor.itersize = 5000
         cursor.execute(
             "SELECT record FROM event WHERE position >= %s AND position < %s ORDER BY position", (start, end)
         )
         for (record,) in cursor:
+            if keys is not None and record.find(_OWN, 0, _OWN_WITHIN) >= 0:
+                keys += _key_named(record)
             yield leaf_hash(record)
+
+
+_OWN = f'"stream":"{log.STREAM}"'.encode()
+_OWN_WITHIN = len('{"position":9223372036854775807,') + len(_OWN)
+"""Where a record says its stream: right after its position."""
+
+
+def _key_named(record: bytes) -> list[str]:
+    """The key that signs from this record of the log's own stream on, if it says so. Raises LogRefused."""
+    try:
+        event = read(record).event
+    except msgspec.DecodeError as error:
+        raise LogRefused(f"A record of the stream {log.STREAM} cannot be read: {error}") from error
+    return [event.key] if isinstance(event, log.LogKeyRotated | log.RollbackAccepted) else []
 
 
 def publish(conn: Connection[Any], signed: Signed) -> None:

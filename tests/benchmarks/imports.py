@@ -26,7 +26,7 @@ from tests.benchmarks.report import Report, Unmeasured, progress
 BEGIN = datetime(2024, 1, 8, 15, tzinfo=UTC)
 
 OWN_ROWS = 10
-"""The log begins with the service's own commands: the organization, its first administrator, the calendar."""
+"""The log begins with the service's own commands: the organization, its first administrator, the calendar, its key."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from services.log.signer import SignerFolder
+from services.log.folder import SignerFolder
 from services.postgres import EmbeddedPostgres
 from services.settings import Settings
 from tests.crash import load

@@ -14,7 +14,7 @@ from typing import Literal, get_args
 import psycopg
 
 from projections import PROJECTIONS
-from services.log.signer import SignerFolder
+from services.log.folder import SignerFolder
 from services.postgres import EmbeddedPostgres
 from services.project import Projecting
 from services.settings import Settings

@@ -15,6 +15,7 @@ from types import ModuleType, NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from domain.fields import Label, hints, labels, sealed_fields, who
+from domain.log import AcceptRollback
 from domain.rulebook import ALIASES, EVENTS, STREAMS
 from domain.sign_offs import AllOf, AtLeast, Leaf, Tree
 from services.http.commands import COMMANDS, PREFIX, UNROUTED
@@ -25,6 +26,9 @@ BOOK = ROOT / "docs" / "events.md"
 FIRST = 1
 SINCE: dict[str, int] = {}
 """The edition in which an event (`Name`) or a field (`Name.field`) appeared, where it was not the first."""
+
+OF_THE_SERVICE = {AcceptRollback: "the service itself, once an operator has accepted it"}
+"""Commands that nobody may give, other than those of time alone."""
 
 DRAWN = "tests/domain/test_properties.py"
 """Specs that draw what they try: what they show differs from run to run."""
@@ -106,7 +110,7 @@ def commands() -> Iterator[tuple[str, type]]:
 def address_of(command: type) -> str:
     """Where a command is posted; what else gives it, where nobody posts it."""
     paths = [path for path, routed in COMMANDS.items() if routed is command]
-    return f"`POST {PREFIX}{paths[0]}`" if paths else UNROUTED.get(command, "time alone")
+    return f"`POST {PREFIX}{paths[0]}`" if paths else {**UNROUTED, **OF_THE_SERVICE}.get(command, "time alone")
 
 
 def _commands(writes: Writes) -> Iterator[str]:

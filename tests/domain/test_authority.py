@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 import pytest
 
-from domain import authority, calendar, directive, grant, organization, policy, release, request
+from domain import authority, calendar, directive, grant, log, organization, policy, release, request
 from domain.errors import AmbiguousAuthority, NotAuthorised, NotFound, Refused
 from domain.facts import By
 from domain.fields import Label
@@ -137,6 +137,7 @@ MAY: tuple[tuple[Any, str], ...] = (
     (directive.ProposeLifting("d"), "oncd.head"),
     (directive.WithdrawLifting("d"), "oncd.head"),
     (directive.ConfirmLifting("d"), "oncd.head"),
+    (log.RotateLogKey("log+00000001+A", "A year is over"), ADMINISTRATOR),
 )
 
 READERS = f"{ALL_OFFICERS} {MANAGER} {APPLICANT} {REGISTRAR} {DECIDER} assent.auditor"
@@ -170,11 +171,11 @@ def test_every_command_is_in_the_table() -> None:
     assert {type(command) for command, _ in MAY} == set(authority.COMMANDS)
 
 
-def test_every_command_of_the_rule_book_has_a_rule_or_is_a_timer() -> None:
+def test_every_command_of_the_rule_book_has_a_rule_or_is_the_services_own() -> None:
     commands = {c for module in STREAMS.values() for c in get_args(module.Command) or (module.Command,)}
-    timers = {request.MissDeadline, request.LapseInformation, grant.ExpireGrant}
-    assert commands - timers == set(authority.COMMANDS)
-    assert commands >= timers
+    own = {request.MissDeadline, request.LapseInformation, grant.ExpireGrant, log.AcceptRollback}
+    assert commands - own == set(authority.COMMANDS)
+    assert commands >= own
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ from domain.grant import (
     RevocationNoticeIssued,
     RevocationNoticeWithdrawn,
 )
+from domain.log import LogKeyRotated, RollbackAccepted
 from domain.organization import (
     AffiliateAdded,
     AppointmentEnded,
@@ -110,6 +111,9 @@ CLOCKS = Clocks(30, "business", 10, 5, 30, 60, "us-federal")
 TERMS = Terms("frontier-preview", 2, TREE, "escalate", True, CLOCKS, 180)
 ASKED = ("northwind", "gpt-5.6", "openai", "standard", "sealed.nina.bm9uY2U")
 SCOPE = ("standard",), ("us_person",), ("nw-labs",)
+OLD_KEY = "assent.test/log+00000001+AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB"
+NEW_KEY = "assent.test/log+00000002+AQICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgIC"
+SIGNED = "assent.test/log\n1042\nAQEB\n\n— assent.test/log AAAAAQ==\n"
 DUES = {"commerce": SOON, "oncd": LATER}
 
 EXAMPLES: tuple[Any, ...] = (
@@ -206,6 +210,8 @@ EXAMPLES: tuple[Any, ...] = (
     LiftingProposed("Verified"),
     LiftingWithdrawn("Not yet"),
     DirectiveLifted("Confirmed"),
+    LogKeyRotated(NEW_KEY, OLD_KEY, "The yearly change of keys"),
+    RollbackAccepted(1042, "AQEB", SIGNED, 1000, "AgIC", 992, NEW_KEY, "rosa", "The backup of Tuesday was restored"),
 )
 BY_NAME = {type(example).__name__: example for example in EXAMPLES}
 

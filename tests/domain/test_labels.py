@@ -41,6 +41,8 @@ OrganizationChanged *
 AffiliateAdded *
 PolicyPublished *
 CalendarAmended *
+LogKeyRotated *
+RollbackAccepted *
 ReleaseAnnounced *
 PhaseAdvanced to
 PhaseRolledBack to

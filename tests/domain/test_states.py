@@ -34,6 +34,7 @@ from domain.grant import (
     RevocationNoticeIssued,
     RevocationNoticeWithdrawn,
 )
+from domain.log import LogKeyRotated
 from domain.organization import (
     AffiliateAdded,
     Appointment,
@@ -506,6 +507,7 @@ FIRSTS = {
     "request-nw": SUBMITTED,
     "grant-g": ISSUED,
     "directive-d": DirectiveIssued("Letter", Uses(releases=("gpt-5.6",)), Uses(), "Security"),
+    "log-assent": LogKeyRotated("log+00000001+A"),
 }
 
 

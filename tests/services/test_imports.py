@@ -162,8 +162,8 @@ def lives(facts: Sequence[Fact]) -> dict[str, list[tuple[Any, ...]]]:
     found: dict[str, list[tuple[Any, ...]]] = {}
     for fact in facts:
         kind, _, id = fact.stream.partition("-")
-        if kind == "calendar":
-            continue  # of which years it knows depends on the day it is told as well
+        if kind in ("calendar", "log"):
+            continue  # of which years it knows depends on the day it is told as well; each log has a key of its own
         by = (fact.by.person, fact.by.organization, fact.by.role)
         found.setdefault(f"{kind} {turns.get(id, id)}", []).append((fact.type, fact.occurred, by, told(fact.event)))
     return found

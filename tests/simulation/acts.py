@@ -23,6 +23,7 @@ from domain.grant import (
     SuspendGrant,
     WithdrawNotice,
 )
+from domain.log import RotateLogKey
 from domain.organization import (
     DELEGABLE,
     ROLES,
@@ -713,6 +714,15 @@ def withdraw_lifting(scene: Scene) -> Act:
 def confirm_lifting(scene: Scene) -> Act:
     here = scene.directive()
     return (ConfirmLifting(here.id), scene.holder(here.organization, "head")) if here else None
+
+
+# The log
+
+
+@act(RotateLogKey, 0.1)
+def rotate_log_key(scene: Scene) -> Act:
+    key = f"assent.test/log+{scene.chance.choice('0123'):0>8}+{'A' * 44}"
+    return RotateLogKey(key, "It is time"), scene.chance.choice(("root", "root", "rita"))
 
 
 # What is next, and when

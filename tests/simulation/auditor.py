@@ -31,6 +31,7 @@ class Auditor:
         self.occurred: dict[str, datetime] = {}
         self.policies: dict[str, list[dict[str, Any]]] = {}
         self.calendars: dict[str, frozenset[date]] = {}
+        self.log_key: str | None = None
         self._refused: set[str] = set()
         self.offices = Offices()
         self.requests = Requests(self)
@@ -175,6 +176,10 @@ class Auditor:
             case "calendar":
                 days = frozenset(date.fromisoformat(day) for day in entry.data["dates"])
                 self.calendars[entry.id] = self.closures(entry.id) | days
+            case "log":
+                if entry.data["previous"] != self.log_key or entry.data["key"] == self.log_key:
+                    raise Violation("§5", f"the key after {self.log_key} does not name it")
+                self.log_key = entry.data["key"]
             case _:
                 raise Violation("§2", f"there is no stream {entry.stream}")
 

@@ -19,7 +19,7 @@ from domain.release import OpenIncident
 from domain.request import AmendRequest, Changes, ProvideInformation, SignOff
 from domain.sign_offs import AllOf, AtLeast, Leaf, ProposedCondition
 from services.http.bodies import body_of
-from services.http.commands import COMMANDS, ROUTES, UNROUTED, Route
+from services.http.commands import COMMANDS, FROM_THE_SERVICE, ROUTES, UNROUTED, Route
 from services.http.examples import body_example
 from services.http.problems import MalformedBody, UnfitBody
 
@@ -203,16 +203,22 @@ def test_whatever_the_body_it_is_read_or_refused(route: Route, data: st.DataObje
     body = dict(body_example(route.command, route.given))
     name = data.draw(st.sampled_from(sorted(body)) if body else st.text(max_size=10))
     body[name] = data.draw(JSON)
-    path = tuple(1 if is_number else "x" for is_number in route.numbers)
+    path = given(route)
     try:
         assert isinstance(route.body.read(path, msgspec.json.encode(body)), route.command)
     except Refused as refused:
         assert refused.status in (400, 422)
 
 
+def given(route: Route) -> tuple[Any, ...]:
+    """What the path, or the service, gives the command beside its body."""
+    served = ("x" for _ in FROM_THE_SERVICE.get(route.command, ()))
+    return (*(1 if is_number else "x" for is_number in route.numbers), *served)
+
+
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.command.__name__)
 def test_every_commands_example_is_a_body_that_it_takes(route: Route) -> None:
-    path = tuple(1 if is_number else "x" for is_number in route.numbers)
+    path = given(route)
     body = msgspec.json.encode(body_example(route.command, route.given))
     assert isinstance(route.body.read(path, body), route.command)
 

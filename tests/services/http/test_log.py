@@ -11,10 +11,10 @@ import psycopg
 import pytest
 
 from services.log import note
+from services.log.folder import SignerFolder
 from services.log.merkle import Frontier, leaf_hash, verify_consistency, verify_inclusion
 from services.log.note import Checkpoint, Verifier
 from services.log.receipt import first_wrong
-from services.log.signer import SignerFolder
 from tests.services.http.conftest import Ask, Service
 from tests.services.http.test_commands import APPROVE, problem
 

@@ -2,7 +2,7 @@
 
 import time
 from base64 import b64decode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,50 +12,12 @@ from psycopg import AsyncConnection, Connection
 
 from domain.errors import NotFound
 from services.log import merkle, note, proofs, reader, signer, tiles
-from services.log.merkle import Frontier, leaf_hash
+from services.log.folder import LogRefused, SignerFolder
+from services.log.merkle import leaf_hash
 from services.log.note import Checkpoint
 from services.log.proofs import NotSignedYet, SizesOutOfOrder
-from services.log.signer import LogRefused, Signer, SignerFolder, check_at_start, recover, sign_once
-
-ORIGIN = "assent.localhost/log"
-
-
-def grow(conn: Connection[Any], more: int, word: str = "record") -> None:
-    """One append of so many records."""
-    found = conn.execute("SELECT size, frontier FROM tree_head ORDER BY size DESC LIMIT 1").fetchone()
-    tree = Frontier(*found) if found else Frontier()
-    base = tree.size
-    records = [f"{word} {position}".encode() for position in range(base, base + more)]
-    leaves = [leaf_hash(record) for record in records]
-    tree.extend(leaves)
-    none = [None] * more
-    conn.execute(
-        "SELECT append(%s, %s::text[], %s::bigint[], %s::text[], %s::bytea[], %s::bytea[], %s, %s, %s, %s, '{}')",
-        (base, [f"s-{base + nth}" for nth in range(more)], [1] * more, ["T"] * more, none, none, records, leaves,
-         tree.root(), bytes(tree)),
-    )  # fmt: skip
-
-
-@pytest.fixture
-def conn(database: str) -> Iterator[Connection[Any]]:
-    with psycopg.connect(database, autocommit=True) as opened:
-        yield opened
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> SignerFolder:
-    return SignerFolder(tmp_path / "signer", ORIGIN)
-
-
-def published(conn: Connection[Any]) -> list[int]:
-    return [size for (size,) in conn.execute("SELECT size FROM checkpoint ORDER BY size")]
-
-
-def as_superuser(conn: Connection[Any], statement: str, *values: Any) -> None:
-    """What somebody with the whole database in their hands can do."""
-    with conn.transaction():
-        conn.execute("SET LOCAL session_replication_role = replica")
-        assert conn.execute(statement, values).rowcount > 0
+from services.log.signer import Signer, check_at_start, recover, sign_once
+from tests.services.log.grown import ORIGIN, as_superuser, grow, published
 
 
 def test_a_grown_log_is_signed_once(conn: Connection[Any], folder: SignerFolder) -> None:
@@ -91,8 +53,8 @@ def crash(*_: Any, **__: Any) -> None:
 
 @pytest.mark.parametrize(
     ("step", "signed"),
-    [("services.log.signer.note.sign", 2), ("services.log.signer._write_durably", 2), ("pathlib.Path.replace", 2),
-     ("services.log.signer._sync_folder", 5), ("services.log.signer.publish", 5),
+    [("services.log.signer.note.sign", 2), ("services.log.folder._write_durably", 2), ("pathlib.Path.replace", 2),
+     ("services.log.folder._sync_folder", 5), ("services.log.signer.publish", 5),
      ("services.log.signer._complete_tiles", 5)],
 )  # fmt: skip
 def test_after_a_crash_at_any_step_the_signer_goes_on(
@@ -223,7 +185,7 @@ def test_a_checkpoint_replaced_in_the_database_is_refused(
 ) -> None:
     grow(conn, 1)
     sign_once(conn, folder)
-    other = note.sign(str(Checkpoint(ORIGIN, 1, b"\1" * 32)), ORIGIN, folder.key())
+    other = note.sign(str(Checkpoint(ORIGIN, 1, b"\1" * 32)), ORIGIN, folder.key(str(folder.verifier())))
     as_superuser(conn, "UPDATE checkpoint SET note = %s", str(other))
     with pytest.raises(LogRefused, match="not the one that was signed"):
         check_at_start(database, folder)

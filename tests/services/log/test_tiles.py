@@ -9,10 +9,11 @@ import pytest
 from psycopg import AsyncConnection, Connection
 
 from services.log import tiles
+from services.log.folder import SignerFolder
 from services.log.merkle import leaf_hash, levels
-from services.log.signer import SignerFolder, sign_once
+from services.log.signer import sign_once
 from services.log.tiles import NoSuchTile
-from tests.services.log.test_signer import ORIGIN, grow
+from tests.services.log.grown import ORIGIN, grow
 
 SIZE = 70_000
 """The specification's example: 273 full tiles and one of 112; one full and one of 17; one of 1."""

@@ -296,6 +296,7 @@ MAY: dict[str, tuple[Rule, ...]] = {
     "LiftingProposed": (_ISSUER,),
     "LiftingWithdrawn": (_ISSUER,),
     "DirectiveLifted": (_ISSUER,),
+    "LogKeyRotated": (_ADMINISTRATOR,),
 }
 """Whose act an event may be that follows from no other; DESIGN §9 written a second time."""
 
