@@ -150,7 +150,9 @@ class Access:
     def apply(self, fact: Fact) -> None:
         """Take the next fact of the log in; most of them do not matter here."""
         self.position = fact.position
-        id = fact.stream.partition("-")[2]
+        kind, _, id = fact.stream.partition("-")
+        if kind == "request":
+            return  # an approved one issues a grant
         match fact.event:
             case OrganizationRegistered(kind="customer"):
                 self.customers.add(id)
@@ -187,7 +189,7 @@ class Access:
                 self.grants.setdefault((e.customer, e.release), []).append(grant)
                 self._grant_of[id] = grant
             case _:
-                if (known := self._grant_of.get(id)) is not None and fact.stream.startswith("grant-"):
+                if (known := self._grant_of.get(id)) is not None and kind == "grant":
                     change(known, fact)
 
 

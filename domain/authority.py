@@ -267,7 +267,7 @@ def acting(command: Any, world: World, person: str, acting_as: tuple[str, str] |
             f"{type(command).__name__} is for {', '.join(roles)} of the organization concerned.",
             *(f"an appointment as {role}" for role in roles),
         )
-    if any(office.organization != able[0].organization for office in able):
+    if len(able) > 1 and len({office.organization for office in able}) > 1:
         names = sorted({f"{office.organization}/{office.role}" for office in able})
         raise AmbiguousAuthority("Several of your appointments would do.", *(f"Acting-As: {name}" for name in names))
     return By(person, able[0].organization, able[0].role, able[0].via)

@@ -28,7 +28,7 @@ class By:
     @property
     def people(self) -> frozenset[str]:
         """The person and those whose powers they use: what one may not do, they may not do for another (I4)."""
-        return frozenset([person for person in (self.person, *self.delegators) if person])
+        return frozenset(filter(None, (self.person, *self.delegators)))
 
     @property
     def delegators(self) -> tuple[str, ...]:

@@ -1257,7 +1257,7 @@ def timer(state: AccessRequest, now: datetime) -> tuple[datetime, MissDeadline |
     if state.registered is None:
         if state.intake_due and state.intake_due <= now and None not in state.missed:
             coming.append((state.intake_due, MissDeadline(state.id, None)))
-    elif state.stopped is None and any(due <= now for due in state.dues.values()):
+    elif state.stopped is None and state.dues and min(state.dues.values()) <= now:
         coming += [
             (state.dues[leaf.agency], MissDeadline(state.id, leaf.agency))
             for leaf in waiting(state.terms.sign_offs, state.sheet)

@@ -146,6 +146,11 @@ class Signature:
         """Whose power stands behind it."""
         return frozenset((self.person, *self.via))
 
+    @property
+    def stance(self) -> tuple[Any, ...]:
+        """What is said, whoever countersigned it."""
+        return self.position, self.conditions, self.reason, self.via
+
 
 class Verdict(Enum):
     APPROVES = "approves"
@@ -267,7 +272,7 @@ def takes_position(sheet: Sheet, signature: Signature) -> None:
         if s.person != signature.person:
             if not s.people.isdisjoint(signature.people):
                 raise SeparationOfDuties("A power that was delegated counts once (I4).", "another officer")
-        elif replace(s, countersigned=None) == signature:
+        elif s.stance == signature.stance:
             raise AlreadySigned(f"{s.person} has taken this position already.", "another position, or another officer")
 
 

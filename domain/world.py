@@ -89,6 +89,20 @@ def _address_of(schema: type) -> tuple[str, str | None]:
     return kind, next((name for name in (kind, "id") if hasattr(schema, name)), None)
 
 
+class _Now(dict[str, Stream]):
+    """The streams as they are now; whichever is asked for first comes from the base, and is noted as found."""
+
+    __slots__ = ("_base", "_found")
+
+    def __init__(self, base: Callable[[str], Stream], found: dict[str, Stream]) -> None:
+        self._base = base
+        self._found = found
+
+    def __missing__(self, name: str) -> Stream:
+        here = self[name] = self._found[name] = self._base(name)
+        return here
+
+
 class World:
     """The streams a command is decided on: reading notes what was read, writing folds at once.
 
@@ -104,19 +118,16 @@ class World:
         position: int,
         recorded: datetime,
     ) -> None:
-        self._base = base
         self.organizations_of = organizations_of
         self._evolve_of = evolve_of
         self._found: dict[str, Stream] = {}
         self._written: dict[str, Stream] = {}
-        self._now: dict[str, Stream] = {}
+        self._now = _Now(base, self._found)
         self.facts: list[Fact] = []
         self.position = position
         self.recorded = recorded
 
     def stream(self, name: str) -> Stream:
-        if name not in self._now:
-            self._now[name] = self._found[name] = self._base(name)
         return self._now[name]
 
     @property
@@ -126,13 +137,13 @@ class World:
 
     def state(self, name: str, kind: type[S]) -> S | None:
         """The state of a stream, or None where nothing has happened in it."""
-        state = self.stream(name).state
+        state = self._now[name].state
         assert state is None or isinstance(state, kind), f"{name} holds {type(state).__name__}, not {kind.__name__}"
         return state
 
     def write(self, name: str, event: Event, by: By, occurred: datetime, command: str, cause: int | None) -> Fact:
         """Append to what this command has written. A stream's occurred never goes back (I8): the later counts."""
-        before = self.stream(name)
+        before = self._now[name]
         fact = Fact(
             self.position + len(self.facts),
             name,

@@ -53,7 +53,7 @@ class Replica:
     def take(self, facts: Sequence[Fact]) -> None:
         """Take in what comes next; facts arrive from two sides, so some are known already and some come too early."""
         for fact in facts:
-            if fact.position != self.position + 1:
+            if fact.position != self.access.position + 1:
                 continue
             self.access.apply(fact)
             if fact.stream.startswith("organization-"):

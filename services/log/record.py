@@ -48,6 +48,22 @@ class _Tail(msgspec.Struct):
     data: Any
 
 
+class _Sealed(msgspec.Struct, gc=False):
+    """The head and the tail in one: `seal(…, tail(fact))`, without writing it in two."""
+
+    position: int
+    stream: str
+    version: int
+    type: str
+    recorded: datetime
+    occurred: datetime
+    by: By
+    command: str
+    cause: int | None
+    salt: str
+    data: Any
+
+
 class _Foreign(msgspec.Struct):
     """The tail of an event of another application of the library: bytes that only it understands."""
 
@@ -75,8 +91,11 @@ _decode = msgspec.json.Decoder(_Record).decode
 
 def tail(fact: Fact) -> Tail:
     """All of the record that is known before its place is. A fact without a salt gets one here, so keep the result."""
-    salt = fact.salt or chunk().hex()
-    return Tail(_encode(_Tail(fact.occurred, fact.by, fact.command, fact.cause, salt, fact.event)))
+    return Tail(_encode(_Tail(fact.occurred, fact.by, fact.command, fact.cause, _salt(fact), fact.event)))
+
+
+def _salt(fact: Fact) -> str:
+    return fact.salt or chunk().hex()
 
 
 def seal(position: int, stream: str, version: int, type_: str, recorded: datetime, state: bytes) -> bytes:
@@ -86,7 +105,10 @@ def seal(position: int, stream: str, version: int, type_: str, recorded: datetim
     """
     head = _encode(_Head(position, stream, version, type_, recorded))
     rest = state if isinstance(state, Tail) else _encode(_Foreign(b64encode(state).decode()))
-    record = head[:-1] + b"," + rest[1:]
+    return _fitting(head[:-1] + b"," + rest[1:])
+
+
+def _fitting(record: bytes) -> bytes:
     if len(record) > RECORD_BYTES_MAX:
         raise RecordTooLarge(f"One record holds at most {RECORD_BYTES_MAX:,} bytes; this one needs {len(record):,}.")
     return record
@@ -94,7 +116,23 @@ def seal(position: int, stream: str, version: int, type_: str, recorded: datetim
 
 def seal_fact(fact: Fact) -> bytes:
     """The record of a fact that knows its place. Raises RecordTooLarge."""
-    return seal(fact.position, fact.stream, fact.version, fact.type, fact.recorded, tail(fact))
+    return _fitting(
+        _encode(
+            _Sealed(
+                fact.position,
+                fact.stream,
+                fact.version,
+                fact.type,
+                fact.recorded,
+                fact.occurred,
+                fact.by,
+                fact.command,
+                fact.cause,
+                _salt(fact),
+                fact.event,
+            )
+        )
+    )
 
 
 def read(record: bytes) -> Fact:

@@ -378,11 +378,13 @@ class Writer:
             except RecordTooLarge as refusal:
                 job.too_large = refusal
                 return None
-            before, after = [None] * decision.own, [None] * (len(records) - decision.own - 1)
+            own = len(attempt.facts) + decision.own
             attempt.facts += decision.facts
             attempt.records += records
-            attempt.keys += [*before, job.key, *after]
-            attempt.fingerprints += [*before, job.fingerprint, *after]
+            attempt.keys += [None] * len(records)
+            attempt.keys[own] = job.key
+            attempt.fingerprints += [None] * len(records)
+            attempt.fingerprints[own] = job.fingerprint
         attempt.leaves = [leaf_hash(record) for record in attempt.records]
         attempt.frontier.extend(attempt.leaves)
         return attempt

@@ -59,6 +59,12 @@ def test_a_fact_comes_back_as_it_was(name: str, stream: str, recorded: datetime,
     assert json.loads(sealed)["stream"] == stream
 
 
+def test_a_record_is_the_same_bytes_whether_its_tail_was_made_before_or_not() -> None:
+    told = fact(PersonAppointed("bob", "reviewer", NOON))
+    head = (told.position, told.stream, told.version, told.type, told.recorded)
+    assert record.seal_fact(told) == record.seal(*head, record.tail(told))
+
+
 def test_every_record_gets_a_salt_of_sixteen_random_bytes() -> None:
     salts = {record.read(record.seal_fact(fact(salt=""))).salt for _ in range(10)}
     assert len(salts) == 10
