@@ -19,6 +19,7 @@ from services.clock import Clock, ManualClock, RealClock
 from services.closures import missing_closures
 from services.handle import Handler
 from services.http.app import build_app
+from services.log.cosign import cosigning
 from services.log.folder import SignerFolder
 from services.log.reader import Pool
 from services.log.schema import MIGRATIONS as LOG_MIGRATIONS
@@ -118,7 +119,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         work = {"replica": replica.follow(conninfo, handler.writer.is_own)}
         if "timers" in settings.roles:
             work["timers"] = timers.run()
-        async with _doing(**work), _following(database, settings.roles):
+        async with _doing(**work), _following(database, settings, settings.roles):
             try:
                 app = build_app(settings, handler, pool, vault, Projecting(conninfo), database.folder, timers.advance)
                 yield Assent(app, handler, is_new)
@@ -129,15 +130,17 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
 @asynccontextmanager
 async def following(settings: Settings) -> AsyncIterator[None]:
     """Serve nobody, but bring projections and checkpoints up to the log. Raises as `running` does."""
-    async with _database(settings) as database, _following(database, FOLLOWING):
+    async with _database(settings) as database, _following(database, settings, FOLLOWING):
         yield
 
 
 @asynccontextmanager
-async def _following(database: _Database, roles: frozenset[str]) -> AsyncIterator[None]:
+async def _following(database: _Database, settings: Settings, roles: frozenset[str]) -> AsyncIterator[None]:
     """What follows from the log, as far as these roles go."""
     signer = Signer(database.conninfo, database.folder)
     work = {"projector": Projecting(database.conninfo).run()} if "project" in roles else {}
+    if "sign" in roles and settings.witnesses:
+        work["cosigning"] = cosigning(database.conninfo, settings.witnesses)
     async with _doing(**work):
         if "sign" in roles:
             signer.start()

@@ -39,6 +39,7 @@ from services.postgres import PostgresUnavailable, open_database
 from services.project import command as project
 from services.replay import life
 from services.settings import BadSetting, Settings, read_settings
+from services.witness import Witness, WitnessFolder, WitnessUnable
 
 TOKEN_SECONDS = 12 * 3600
 
@@ -60,13 +61,14 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving(app: Any, settings: Settings) -> AsyncIterator[tuple[_Server, str]]:
-    """The application on its port; yields the server and its address."""
+async def serving(app: Any, settings: Settings, has_door: bool = True) -> AsyncIterator[tuple[_Server, str]]:
+    """The application on its port; yields the server and its address. `has_door`: it is one of `answers.Door` too."""
+    with_door: Any = partial(Protocol, app)  # it is called as a class would be
     config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
-        http=partial(Protocol, app),  # type: ignore[arg-type]  # it is called as a class would be
+        http=with_door if has_door else "httptools",
         lifespan="off",
         access_log=False,
         proxy_headers=False,
@@ -186,6 +188,21 @@ def token(settings: Settings, person: str, scopes: Sequence[str], seconds: int) 
         raise Unable(f"Sorry, {error}.") from None
 
 
+async def witness(settings: Settings) -> int:
+    """Cosign the checkpoints of the logs that are known, until Ctrl-C or SIGTERM."""
+    if not settings.witness_logs:
+        raise Unable("ASSENT_WITNESS_LOGS names no log to witness; `assent log key`, where the log is, prints its key.")
+    stop = _stop_signal()
+    folder = WitnessFolder(settings.data / "witness")
+    with folder.held():
+        ours = Witness(folder, settings.witness_name, settings.witness_logs)
+        async with serving(ours, settings, has_door=False) as (_, address):
+            print(f"The witness {ours.verifier} answers at {address}", flush=True)
+            await stop.wait()
+            print("Stopping.", flush=True)
+    return 0
+
+
 # Stories
 
 
@@ -253,7 +270,7 @@ def show_checkpoint(settings: Settings, as_json: bool) -> int:
 
     def act(conninfo: str) -> int:
         with psycopg.connect(conninfo) as conn:
-            row = conn.execute("SELECT size, note FROM checkpoint ORDER BY size DESC LIMIT 1").fetchone()
+            row = conn.execute("SELECT size, note FROM cosigned_checkpoint ORDER BY size DESC LIMIT 1").fetchone()
         if row is None:
             print("Nothing is signed yet.", file=sys.stderr)
             return 1
@@ -281,6 +298,8 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("serve", help="serve until Ctrl-C; without a command, as this, on a demo story")
     commands.add_parser("project", help="bring projections and checkpoints up to the log, apart from serving")
     commands.add_parser("timers", help="do what time alone does, apart from serving")
+    witnessing = commands.add_parser("witness", help="cosign the checkpoints of logs, with a key and a file of its own")
+    witnessing.add_argument("--key", action="store_true", help="print the witness's verifier key, and do no more")
     story = commands.add_parser("play", help="play a scenario and compare the answers")
     story.add_argument("file", type=Path)
     story.add_argument("--url", help="a running service with a manual clock; without, one of its own")
@@ -327,7 +346,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             return bench(words[1:])
         return _run(parser().parse_args(words), read_settings(os.environ))
-    except (BadSetting, BadScenario, DevelopmentOnly, PostgresUnavailable, MigrationRefused, LogRefused, Unable) as no:
+    except (
+        BadSetting,
+        BadScenario,
+        DevelopmentOnly,
+        PostgresUnavailable,
+        MigrationRefused,
+        LogRefused,
+        Unable,
+        WitnessUnable,
+    ) as no:
         print(no, file=sys.stderr)
     except OSError as error:
         print(f"{error.strerror}: {error.filename}" if error.filename else error, file=sys.stderr)
@@ -348,6 +376,11 @@ def _run(given: argparse.Namespace, settings: Settings) -> int:
         case "timers":
             parts = running(replace(settings, roles=frozenset({"timers"})))
             return _loop(work(parts, "Assent does what time alone does."))
+        case "witness" if given.key:
+            print(Witness(WitnessFolder(settings.data / "witness"), settings.witness_name, ()).verifier)
+            return 0
+        case "witness":
+            return _loop(witness(settings))
         case "play":
             say: Callable[[str], None] = (lambda words: None) if given.quiet else print
             return _loop(play(settings, read_scenario(given.file.read_text()), given.url, say))

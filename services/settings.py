@@ -10,6 +10,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from services.log.cosign import KnownWitness, known_witness
+from services.log.note import ED25519, NoteRefused, Verifier
+
 T = TypeVar("T")
 
 PREFIX = "ASSENT_"
@@ -65,6 +68,32 @@ def _instant(value: str) -> datetime | None:
     if instant is None or instant.tzinfo is None:
         raise ValueError("a time with its zone, such as 2026-01-05T14:00:00Z")
     return instant
+
+
+def _log_keys(value: str) -> tuple[Verifier, ...]:
+    try:
+        keys = tuple(Verifier.parse(key) for key in value.split())
+    except NoteRefused as refused:
+        raise ValueError(f"verifier keys with spaces between them ({refused})") from None
+    if any(key.kind != ED25519 for key in keys):
+        raise ValueError("keys of logs, such as `assent log key` prints")
+    return keys
+
+
+def _witnesses(value: str) -> tuple[KnownWitness, ...]:
+    try:
+        found = tuple(known_witness(each) for each in value.split(",") if each.strip())
+    except ValueError:
+        raise ValueError("`KEY URL` of each witness, with commas between them") from None
+    if len({each.key.name for each in found}) < len(found):
+        raise ValueError("each witness once, told apart by the names of their keys")
+    return found
+
+
+def _key_name(value: str) -> str:
+    if not value or "+" in value or any(each.isspace() for each in value):
+        raise ValueError("a name without spaces or plus signs")
+    return value
 
 
 def _one_of(*choices: str) -> Callable[[str], Any]:
@@ -130,6 +159,21 @@ class Settings:
     root: str = _setting("ASSENT_ROOT", "root", _text, "Person who is the first administrator.")
     origin: str = _setting(
         "ASSENT_ORIGIN", "assent.localhost/log", _text, "The log's name in its signed checkpoints; never changes."
+    )
+    witnesses: tuple[KnownWitness, ...] = _setting(
+        "ASSENT_WITNESSES",
+        "",
+        _witnesses,
+        "Witnesses that are asked to cosign checkpoints: `KEY URL` of each, with commas between them.",
+    )
+    witness_name: str = _setting(
+        "ASSENT_WITNESS_NAME", "assent.localhost/witness", _key_name, "Name of the key of `assent witness`."
+    )
+    witness_logs: tuple[Verifier, ...] = _setting(
+        "ASSENT_WITNESS_LOGS",
+        "",
+        _log_keys,
+        "Logs that `assent witness` cosigns: their verifier keys, with spaces between them; of one log, all it had.",
     )
     queue_max: int = _setting(
         "ASSENT_QUEUE_MAX", "4096", _number(1, 1_000_000), "Commands that may wait; one more is answered 503."

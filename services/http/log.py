@@ -31,6 +31,15 @@ class Nothing(After):
     model_config = ConfigDict(extra="forbid")
 
 
+class Cosigned(Nothing):
+    """Which checkpoint: the newest, or the newest that this witness cosigned."""
+
+    cosigned_by: Annotated[
+        str | None,
+        Field(pattern=r"^[^\s+]{1,255}$", description="The newest checkpoint that bears this witness's cosignature"),
+    ] = None
+
+
 class Sizes(After):
     """Two sizes of the log, the smaller first."""
 
@@ -49,9 +58,9 @@ def router(reads: Reads) -> APIRouter:
     NoQuery = Annotated[Nothing, Query()]
 
     @here.get("/checkpoint", summary="The newest signed head of the log (a C2SP signed note)")
-    async def checkpoint(reader_: Reader, asked: NoQuery) -> Response:
+    async def checkpoint(reader_: Reader, asked: Annotated[Cosigned, Query()]) -> Response:
         async with reads.pool.connection() as conn:
-            text, _ = await proofs.checkpoint(conn)
+            text, _ = await proofs.checkpoint(conn, asked.cosigned_by)
         return Response(text, media_type="text/plain; charset=utf-8", headers=SHORT)
 
     @here.get("/tile/entries/{place:path}", summary="The records themselves, as an entry bundle (C2SP tlog-tiles)")
@@ -70,10 +79,12 @@ def router(reads: Reads) -> APIRouter:
 
     @here.get("/proof/{position}", summary="The proof that an event is in the log")
     async def proof(
-        reader_: Reader, position: Annotated[int, Path(ge=0, le=PATH_POSITION_MAX)], asked: NoQuery
+        reader_: Reader,
+        position: Annotated[int, Path(ge=0, le=PATH_POSITION_MAX)],
+        asked: Annotated[Cosigned, Query()],
     ) -> Response:
         async with reads.pool.connection() as conn:
-            return json_response(await proofs.inclusion(conn, position))
+            return json_response(await proofs.inclusion(conn, position, asked.cosigned_by))
 
     @here.get("/consistency", summary="The proof that the log only grew between two sizes")
     async def consistency(reader_: Reader, asked: Annotated[Sizes, Query()]) -> Response:

@@ -1,7 +1,8 @@
-"""How is a tree head signed, and who signed it? C2SP signed notes and tlog checkpoints, Ed25519."""
+"""How is a tree head signed, and who signed it? C2SP signed notes, tlog checkpoints and cosignatures, Ed25519."""
 
+import re
 from base64 import b64decode, b64encode
-from binascii import Error as Base64Error
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -10,10 +11,18 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 ED25519 = b"\x01"
-"""The signature type that precedes a public key."""
+"""The type of a key that signs notes as they are."""
+
+COSIGNATURE = b"\x04"
+"""The type of a witness's key: its signatures bear the time at which they were made (C2SP tlog-cosignature v1)."""
 
 KEY_ID_BYTES = 4
+SECONDS_MAX = 2**63 - 1
+_SECONDS_BYTES = 8
 _DASH = "\N{EM DASH} "
+_NAME = re.compile(r"[^\s+]+")
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
 
 
 class NoteRefused(ValueError):
@@ -22,37 +31,68 @@ class NoteRefused(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Verifier:
-    """A name and its public key (32 bytes). Written `name+id+key`, as C2SP verifier keys are."""
+    """A name, its public key (32 bytes) and the key's type. Written `name+id+key`, as C2SP verifier keys are."""
 
     name: str
     public: bytes
+    kind: bytes = ED25519
 
     @property
     def id(self) -> bytes:
-        return sha256(self.name.encode() + b"\n" + ED25519 + self.public).digest()[:KEY_ID_BYTES]
+        return sha256(self.name.encode() + b"\n" + self.kind + self.public).digest()[:KEY_ID_BYTES]
 
     def __str__(self) -> str:
-        return f"{self.name}+{self.id.hex()}+{b64encode(ED25519 + self.public).decode()}"
+        return f"{self.name}+{self.id.hex()}+{b64encode(self.kind + self.public).decode()}"
 
     @classmethod
     def parse(cls, text: str) -> "Verifier":
         """Raises NoteRefused."""
         try:
             name, key_id, key = text.split("+", 2)
-            raw = b64decode(key, validate=True)
+            raw = decoded(key)
         except ValueError as error:
             raise NoteRefused("A verifier key is name+id+key.") from error
-        verifier = cls(name, raw[1:])
-        if raw[:1] != ED25519 or len(raw) != 33 or verifier.id.hex() != key_id:
+        verifier = cls(name, raw[1:], raw[:1])
+        if verifier.kind not in (ED25519, COSIGNATURE) or len(raw) != 33 or verifier.id.hex() != key_id:
             raise NoteRefused("The verifier key is not an Ed25519 key with that id.")
+        if _NAME.fullmatch(name) is None:
+            raise NoteRefused("A key's name has characters, none of them a space or a plus sign.")
         return verifier
 
     def verifies(self, text: str, signature: bytes) -> bool:
+        if self.kind == COSIGNATURE:
+            seconds = int.from_bytes(signature[:_SECONDS_BYTES])
+            if not 0 < seconds <= SECONDS_MAX:
+                return False
+            text, signature = _cosigned(text, seconds), signature[_SECONDS_BYTES:]
         try:
             Ed25519PublicKey.from_public_bytes(self.public).verify(signature, text.encode())
         except InvalidSignature:
             return False
         return True
+
+
+def decoded(text: str) -> bytes:
+    """The bytes of base64 in its one spelling. Raises NoteRefused."""
+    try:
+        raw = b64decode(text, validate=True)
+    except ValueError as error:
+        raise NoteRefused(f"{text[:64]!r} is not base64.") from error
+    if b64encode(raw).decode() != text:
+        raise NoteRefused(f"{text[:64]!r} is not base64 as it should be spelt.")
+    return raw
+
+
+def number(text: str) -> int:
+    """A size in decimal, without sign or leading zeroes, below 10^18. Raises NoteRefused."""
+    if _NUMBER.fullmatch(text) is None:
+        raise NoteRefused(f"{text[:64]!r} is not the size of a log.")
+    return int(text)
+
+
+def _cosigned(text: str, seconds: int) -> str:
+    """What a witness signs of a checkpoint's text at a time."""
+    return f"cosignature/v1\ntime {seconds}\n{text}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +121,17 @@ class Note:
         """Whether every one of them signed it; signatures of others are ignored, a wrong one of theirs is not."""
         return all(self._is_signed_by(verifier) for verifier in verifiers)
 
+    def verified_by_some_of(self, verifiers: Iterable[Verifier]) -> bool:
+        """Whether at least one of them signed it, and no signature of any of them is wrong."""
+        named = [verifier for verifier in verifiers if self._of(verifier)]
+        return bool(named) and self.verified_by(*named)
+
     def _is_signed_by(self, verifier: Verifier) -> bool:
-        theirs = [each for each in self.signatures if (each.name, each.key_id) == (verifier.name, verifier.id)]
+        theirs = self._of(verifier)
         return bool(theirs) and all(verifier.verifies(self.text, each.signature) for each in theirs)
+
+    def _of(self, verifier: Verifier) -> list["Signature"]:
+        return [each for each in self.signatures if (each.name, each.key_id) == (verifier.name, verifier.id)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,18 +148,13 @@ class Checkpoint:
     @classmethod
     def parse(cls, text: str) -> "Checkpoint":
         """The first three lines of a note's text; further lines are extensions. Raises NoteRefused."""
-        lines = text.split("\n")
-        if len(lines) < 4 or not lines[0] or not lines[1].isascii() or not lines[1].isdecimal():
-            raise NoteRefused("A checkpoint has the lines origin, size and root.")
-        if lines[1] != str(int(lines[1])):
-            raise NoteRefused("A checkpoint's size has no leading zeroes.")
-        try:
-            root = b64decode(lines[2], validate=True)
-        except Base64Error as error:
-            raise NoteRefused("A checkpoint's root is in base64.") from error
+        *lines, end = text.split("\n")
+        if len(lines) < 3 or end or not all(lines):
+            raise NoteRefused("A checkpoint has the lines origin, size and root; none is empty.")
+        size, root = number(lines[1]), decoded(lines[2])
         if len(root) != 32:
             raise NoteRefused("A checkpoint's root is 32 bytes long.")
-        return cls(lines[0], int(lines[1]), root)
+        return cls(lines[0], size, root)
 
 
 class KeyChain:
@@ -140,8 +183,8 @@ class KeyChain:
 
     def _name(self, position: int, key: str, handed_over: bool) -> None:
         verifier = Verifier.parse(key)
-        if verifier.name != self._named[0][1].name:
-            raise NoteRefused(f"Position {position} names a key of {verifier.name}, which is another log.")
+        if (verifier.name, verifier.kind) != (self._named[0][1].name, ED25519):
+            raise NoteRefused(f"Position {position} names a key of {verifier.name}, which is another log's.")
         self._named.append((position, verifier, handed_over))
 
     def at(self, size: int) -> Verifier:
@@ -160,11 +203,11 @@ class KeyChain:
         return tuple(dict.fromkeys(signers))
 
 
-def verifier_of(name: str, private: Ed25519PrivateKey) -> Verifier:
+def verifier_of(name: str, private: Ed25519PrivateKey, kind: bytes = ED25519) -> Verifier:
     """A key name has no spaces and no plus sign."""
-    if not name or "+" in name or any(each.isspace() for each in name):
+    if _NAME.fullmatch(name) is None:
         raise ValueError(f"{name!r} cannot name a key: it needs characters, none of them a space or a plus sign.")
-    return Verifier(name, private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
+    return Verifier(name, private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw), kind)
 
 
 def sign(text: str, name: str, *privates: Ed25519PrivateKey) -> Note:
@@ -175,22 +218,36 @@ def sign(text: str, name: str, *privates: Ed25519PrivateKey) -> Note:
     return Note(text, tuple(Signature(name, verifier_of(name, each).id, each.sign(signed)) for each in privates))
 
 
+def cosign(text: str, name: str, private: Ed25519PrivateKey, seconds: int) -> Signature:
+    """A witness's signature on a checkpoint's text, at a time in seconds since 1970."""
+    if not 0 < seconds <= SECONDS_MAX:
+        raise ValueError(f"{seconds} is not a time at which one can sign.")
+    signature = seconds.to_bytes(_SECONDS_BYTES) + private.sign(_cosigned(text, seconds).encode())
+    return Signature(name, verifier_of(name, private, COSIGNATURE).id, signature)
+
+
 def parse(note: str) -> Note:
     """Raises NoteRefused. It says nothing about whether the signatures are right."""
+    if _CONTROL.search(note):
+        raise NoteRefused("A note has no control characters but newlines.")
     text, blank, lines = note.rpartition("\n\n")
-    if not blank or not lines.endswith("\n"):
+    if not blank:
         raise NoteRefused("A note is a text, an empty line and signature lines.")
-    return Note(text + "\n", tuple(_signature(line) for line in lines[:-1].split("\n")))
+    return Note(text + "\n", signatures_of(lines))
+
+
+def signatures_of(lines: str) -> tuple[Signature, ...]:
+    """Signature lines, each with its newline; at least one. Raises NoteRefused."""
+    if not lines.endswith("\n"):
+        raise NoteRefused("A signature line ends with a newline.")
+    return tuple(_signature(line) for line in lines[:-1].split("\n"))
 
 
 def _signature(line: str) -> Signature:
     name, space, rest = line.removeprefix(_DASH).partition(" ")
-    if not line.startswith(_DASH) or not space or not name or "+" in name:
+    if not line.startswith(_DASH) or not space or _NAME.fullmatch(name) is None:
         raise NoteRefused("A signature line is an em dash, a key name and base64.")
-    try:
-        raw = b64decode(rest, validate=True)
-    except Base64Error as error:
-        raise NoteRefused("A signature is in base64.") from error
+    raw = decoded(rest)
     if len(raw) <= KEY_ID_BYTES:
         raise NoteRefused("A signature starts with the id of its key.")
     return Signature(name, raw[:KEY_ID_BYTES], raw[KEY_ID_BYTES:])

@@ -30,23 +30,35 @@ class Consistency(msgspec.Struct):
     hashes: list[str]
 
 
-async def checkpoint(conn: Connection) -> tuple[str, Checkpoint]:
-    """The newest signed note and what it says. Raises NotSignedYet before the first."""
-    found = await reader.rows(conn, "SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1")
+async def checkpoint(conn: Connection, cosigned_by: str | None = None) -> tuple[str, Checkpoint]:
+    """The newest signed note, or the newest that a witness cosigned, and what it says. Raises NotSignedYet."""
+    if cosigned_by is None:
+        found = await reader.rows(conn, "SELECT note FROM cosigned_checkpoint ORDER BY size DESC LIMIT 1")
+    else:
+        found = await reader.rows(
+            conn,
+            "SELECT note FROM cosigned_checkpoint WHERE size = (SELECT max(size) FROM cosignature WHERE witness = %s)",
+            cosigned_by,
+        )
     if not found:
-        raise NotSignedYet("The log has not been signed yet.", "a first checkpoint")
+        raise NotSignedYet(
+            "No such checkpoint was made yet.",
+            "a first checkpoint" if cosigned_by is None else f"a checkpoint cosigned by {cosigned_by}",
+        )
     text: str = found[0][0]
     return text, Checkpoint.parse(note.parse(text).text)
 
 
-async def inclusion(conn: Connection, position: int) -> Proof:
-    """That a record is in the newest signed log. Raises NotFound beyond its end, NotSignedYet where none covers it."""
+async def inclusion(conn: Connection, position: int, cosigned_by: str | None = None) -> Proof:
+    """That a record is in the log of such a checkpoint. Raises NotFound beyond its end, NotSignedYet before one."""
     leaf = await reader.leaves(conn, position, position + 1)
     if not leaf:
         raise NotFound
-    text, head = await checkpoint(conn)
+    text, head = await checkpoint(conn, cosigned_by)
     if head.size <= position:
-        raise NotSignedYet(f"The newest checkpoint is of size {head.size}.", f"a checkpoint of {position + 1} or more")
+        raise NotSignedYet(
+            f"The newest such checkpoint is of size {head.size}.", f"a checkpoint of {position + 1} or more"
+        )
     hashes = await tiles.inclusion(conn, position, head.size)
     return Proof(position, _base64(leaf[0]), head.size, _base64(head.root), [_base64(each) for each in hashes], text)
 

@@ -123,6 +123,26 @@ END $$;
 COMMENT ON FUNCTION position_at IS 'The last position recorded at or before the instant; -1 before the first.';
 """
 
+_WITNESSED = """
+CREATE TABLE cosignature (
+    size bigint NOT NULL,
+    witness text COLLATE "C" NOT NULL,
+    line text NOT NULL,
+    PRIMARY KEY (size, witness)
+);
+CREATE INDEX ON cosignature (witness, size);
+COMMENT ON TABLE cosignature IS 'What witnesses signed (C2SP tlog-cosignature): a signature line of the note.';
+
+CREATE VIEW cosigned_checkpoint AS
+SELECT size, note || coalesce(
+    (SELECT string_agg(line, '' ORDER BY witness) FROM cosignature WHERE cosignature.size = checkpoint.size), ''
+) AS note FROM checkpoint;
+COMMENT ON VIEW cosigned_checkpoint IS 'Checkpoints as they are shown: with the cosignatures that came by now.';
+
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON cosignature FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER never_truncated BEFORE TRUNCATE ON cosignature FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+"""
+
 _LIBRARY = """
 CREATE TABLE tracking (
     application text COLLATE "C" PRIMARY KEY,
@@ -143,4 +163,5 @@ COMMENT ON TABLE snapshot IS 'What an application of the library kept to load fa
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "log", _TABLES + _TRIGGERS + _APPEND + _POSITION_AT),
     Migration(2, "library", _LIBRARY),
+    Migration(10, "witnesses", _WITNESSED),
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from services.log.note import COSIGNATURE, Verifier
 from services.settings import SETTINGS, BadSetting, Settings, describe, read_settings
 
 ROOT = Path(__file__).parents[2]
@@ -17,6 +18,10 @@ def test_an_empty_environment_gives_the_defaults() -> None:
     assert settings.data == Path.cwd() / ".assent"
     assert (settings.host, settings.port, settings.mode) == ("127.0.0.1", 8000, "development")
     assert settings.database_url == ""
+
+
+LOG = str(Verifier("log.example.gov/assent", bytes(32)))
+WITNESS = str(Verifier("witness.example.gov/one", bytes(32), COSIGNATURE))
 
 
 def test_each_setting_is_read_from_its_variable() -> None:
@@ -35,6 +40,9 @@ def test_each_setting_is_read_from_its_variable() -> None:
         "ASSENT_QUEUE_MAX": "10",
         "ASSENT_BODY_BYTES_MAX": "2048",
         "ASSENT_STATES_MAX": "99",
+        "ASSENT_WITNESSES": f"{WITNESS} https://witness.example.gov/one",
+        "ASSENT_WITNESS_NAME": "witness.example.gov/two",
+        "ASSENT_WITNESS_LOGS": f"{LOG} {LOG}",
     }
     assert given.keys() == {each.name for each in SETTINGS}
     settings = read_settings(given)
@@ -52,6 +60,13 @@ def test_an_unknown_setting_is_refused_with_the_nearest_name() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "wanted"),
     [
+        ("ASSENT_WITNESSES", "https://witness.example.gov", "`KEY URL` of each witness"),
+        ("ASSENT_WITNESSES", f"{LOG} https://witness.example.gov", "`KEY URL` of each witness"),
+        ("ASSENT_WITNESSES", f"{WITNESS} witness.example.gov", "`KEY URL` of each witness"),
+        ("ASSENT_WITNESSES", f"{WITNESS} http://a, {WITNESS} http://b", "each witness once"),
+        ("ASSENT_WITNESS_NAME", "a+b", "a name without spaces or plus signs"),
+        ("ASSENT_WITNESS_LOGS", "log", "verifier keys with spaces between them"),
+        ("ASSENT_WITNESS_LOGS", WITNESS, "keys of logs, such as `assent log key` prints"),
         ("ASSENT_PORT", "eighty", "whole number from 0 to 65535"),
         ("ASSENT_PORT", "65536", "whole number"),
         ("ASSENT_PORT", "-1", "whole number"),

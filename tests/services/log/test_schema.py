@@ -8,7 +8,7 @@ from psycopg import Connection
 
 from services.log.merkle import Frontier, leaf_hash
 
-TABLES = ("event", "tree_head", "checkpoint", "tile")
+TABLES = ("event", "tree_head", "checkpoint", "cosignature", "tile")
 
 
 def append(
@@ -57,8 +57,10 @@ def size(conn: Connection[Any]) -> int:
 def test_nothing_in_the_log_is_changed_or_removed(conn: Connection[Any], table: str, change: str) -> None:
     append(conn, 0, [b"0"])
     conn.execute("INSERT INTO checkpoint VALUES (1, 'note')")
+    conn.execute("INSERT INTO cosignature VALUES (1, 'one', 'line')")
     conn.execute("INSERT INTO tile VALUES (0, 0, %s)", (b"\0" * 510 * 32,))
-    column = {"event": "record", "tree_head": "root", "checkpoint": "note", "tile": "hashes"}[table]
+    columns = {"event": "record", "tree_head": "root", "checkpoint": "note", "cosignature": "line", "tile": "hashes"}
+    column = columns[table]
     with pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"):
         conn.execute(change.format(table, column, column))
 
