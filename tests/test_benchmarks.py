@@ -6,11 +6,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psycopg
 import pytest
 
-from tests.benchmarks import BENCHMARKS, command, commands, peers
+from services.handle import folded
+from services.log.merkle import Frontier, leaf_hash
+from services.log.record import read
+from tests.benchmarks import BENCHMARKS, command, commands, grown, peers
 from tests.benchmarks.report import Report, Unmeasured, as_text
 from tests.benchmarks.samples import Sample, medians, sample_of, together
+from tests.spec import in_review
 
 
 def test_the_help_names_every_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,6 +63,36 @@ def test_one_object_tells_figures_ratios_and_what_is_missing(client: str, capsys
     assert found["ratios"]["vs_echo_and_commit"] == pytest.approx(slower, abs=0.01)
     assert 0 < found["ratios"]["merkle_share"] < 1 < found["ratios"]["p99_over_p50"]
     assert len(found["missing"]) == (client == "python")
+
+
+def test_a_grown_log_is_measured_beside_an_empty_one(capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = ["--events", "5000", "--seconds", "1", "--rounds", "1"]
+    assert command(["growth", "--json", *sizes]) == 0
+    found = json.loads(capsys.readouterr().out)
+    for what in ("writer", "commands"):
+        full, empty = (found["figures"][what][log]["per_second"] for log in ("full", "empty"))
+        assert found["ratios"][f"{what}_vs_empty"] == pytest.approx(full / empty, abs=0.001)
+    for what in ("inclusion", "consistency"):
+        assert list(found["figures"][f"{what}_ms"]) == ["10", "1000"]
+        assert found["ratios"][f"{what}_vs_few"] > 0
+
+
+async def test_a_log_that_grew_by_copies_is_one_that_the_service_could_have_written(database: str) -> None:
+    acts = grown.life([fact for fact in in_review().facts if fact.stream == "request-nw" and fact.cause is None])
+    for size in (2_500, 2_600):
+        grown.grow(database, acts, size)
+    with psycopg.connect(database) as conn:
+        records = [record for (record,) in conn.execute("SELECT record FROM event ORDER BY position")]
+        heads = dict(conn.execute("SELECT size, root FROM tree_head").fetchall())
+    tree, streams = Frontier(), {}
+    for position, record in enumerate(records):
+        fact = read(record)
+        tree.extend([leaf_hash(record)])
+        assert (fact.position, fact.version) == (position, len(streams.setdefault(fact.stream, [])) + 1)
+        streams[fact.stream].append(fact)
+        assert heads.pop(tree.size, tree.root()) == tree.root()
+    assert (len(records), heads) == (2_600, {})
+    assert all(folded(name, facts).state.state for name, facts in streams.items())
 
 
 @pytest.mark.parametrize(("answers", "refused", "broken"), [(9, 0, 0), (11, 0, 0), (10, 1, 0), (10, 0, 1)])

@@ -5,10 +5,10 @@ import json
 import sys
 from collections.abc import Sequence
 
-from tests.benchmarks import commands, imports
+from tests.benchmarks import commands, growth, imports
 from tests.benchmarks.report import Unmeasured, as_text
 
-BENCHMARKS = {"commands": commands, "import": imports}
+BENCHMARKS = {"commands": commands, "growth": growth, "import": imports}
 """A benchmark is a module whose first line says what it measures, with `add_options(parser)` and `run(options)`."""
 
 

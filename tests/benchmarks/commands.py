@@ -94,7 +94,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 def run(options: argparse.Namespace) -> Report:
     """All systems at every number of clients, in turns; the ratios are at the largest number. Raises Unmeasured."""
-    client = options.client or ("wrk" if shutil.which("wrk") else "python")
+    client = options.client or client_here()
     report = Report(missing=[] if client == "wrk" else ["wrk: the commands came from Python, which slows them down"])
     with serving(apart=not options.together) as service, tempfile.TemporaryDirectory(prefix="assent-bench-") as name:
         folder = Path(name)
@@ -254,6 +254,11 @@ def load(client: str, service: Service, targets: Path, clients: int, seconds: in
             f" the log grew by {grown}."
         )
     return replace(sample, cpu_us=cpu_seconds / answers * 1e6)
+
+
+def client_here() -> str:
+    """Who sends the commands on this machine."""
+    return "wrk" if shutil.which("wrk") else "python"
 
 
 Sent = tuple[int, int, int, Sample]

@@ -26,6 +26,8 @@ QUIET_SECONDS_MAX = 120.0
 
 _ADDRESS = re.compile(r" serves (http://\S+)")
 
+_RESIDENT = re.compile(r"^VmRSS:\s+(\d+) kB", re.MULTILINE)
+
 
 @dataclass(frozen=True, slots=True)
 class Service:
@@ -48,11 +50,17 @@ class Service:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def resident_mib(self) -> int:
+        """Memory that its first process holds."""
+        found = _RESIDENT.search(Path(f"/proc/{self.pid}/status").read_text())
+        assert found is not None
+        return int(found[1]) // 1024
+
     @contextmanager
     def joined(self) -> Iterator["Service"]:
         """The service with one more process that does nothing but serve. Raises Unmeasured where it does not start."""
-        with _process(["services.cli", "serve"], {"ASSENT_DATA": str(self.data), "ASSENT_ROLES": ""}) as process:
-            yield replace(self, addresses=(*self.addresses, _address(process)))
+        with serving_on(self.data, self.conninfo, roles="") as another:
+            yield replace(self, addresses=(*self.addresses, *another.addresses))
 
     def wait_until_quiet(self) -> None:
         """Until the projections and the signer have caught up: what they still do would slow down the next."""
@@ -75,15 +83,21 @@ def serving(apart: bool) -> Iterator[Service]:
     their own. Raises Unmeasured where it does not start.
     """
     with tempfile.TemporaryDirectory(prefix="assent-bench-") as name, ExitStack() as running:
-        settings = replace(Settings(), data=Path(name, "data"))
-        conninfo = running.enter_context(EmbeddedPostgres(settings.data))
+        data = Path(name, "data")
+        conninfo = running.enter_context(EmbeddedPostgres(data))
         roles = "timers" if apart else "project,sign,timers"
-        told = {"ASSENT_DATA": str(settings.data)}
-        process = running.enter_context(_process(["services.cli", "serve"], {**told, "ASSENT_ROLES": roles}))
-        address = _address(process)
+        service = running.enter_context(serving_on(data, conninfo, roles))
         if apart:
-            running.enter_context(_process(["services.cli", "project"], told))
-        yield Service((address,), process.pid, conninfo, settings.data, DevelopmentIssuer(settings))
+            running.enter_context(_process(["services.cli", "project"], {"ASSENT_DATA": str(data)}))
+        yield service
+
+
+@contextmanager
+def serving_on(data: Path, conninfo: str, roles: str, seconds_max: float = START_SECONDS_MAX) -> Iterator[Service]:
+    """A process that serves the log of that folder, whose Postgres runs. Raises Unmeasured where it does not start."""
+    with _process(["services.cli", "serve"], {"ASSENT_DATA": str(data), "ASSENT_ROLES": roles}) as process:
+        issuer = DevelopmentIssuer(replace(Settings(), data=data))
+        yield Service((_address(process, seconds_max),), process.pid, conninfo, data, issuer)
 
 
 @contextmanager
@@ -115,10 +129,10 @@ def _process(module: Sequence[str], told: Mapping[str, str]) -> Iterator["subpro
         process.stdout.close()
 
 
-def _address(process: "subprocess.Popen[str]") -> str:
+def _address(process: "subprocess.Popen[str]", seconds_max: float = START_SECONDS_MAX) -> str:
     """Where it serves, as it says itself once it is ready. Raises Unmeasured where it does not become so."""
     assert process.stdout is not None
-    impatience = Timer(START_SECONDS_MAX, process.kill)
+    impatience = Timer(seconds_max, process.kill)
     impatience.start()
     try:
         for line in process.stdout:
