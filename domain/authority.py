@@ -8,16 +8,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from operator import is_
 from typing import Any
 
 from domain import calendar, directive, grant, log, organization, policy, release, request
+from domain.clocks import NEVER
 from domain.errors import AmbiguousAuthority, NotAuthorised, NotFound
 from domain.facts import By
 from domain.fields import Label
 from domain.organization import ASSENT, SENIORS, Role
 from domain.sign_offs import agencies
 from domain.values import unguarded
-from domain.world import World, own_stream
+from domain.world import LONG_AGO, World, own_stream
 
 OFFICERS: tuple[Role, ...] = ("reviewer", "countersigner", "head")
 
@@ -235,30 +237,110 @@ class Reading(Enum):
     AUDITOR = "auditors"
 
 
-# Who acts
+# How somebody stands
 
 
-def offices(world: World, person: str, now: datetime) -> tuple[Office, ...]:
-    """The roles a person holds now, in all organizations: their own first, then those whose powers were delegated."""
-    own: list[Office] = []
-    delegated: list[Office] = []
-    for id in world.organizations_of(person):
-        here = organization.find(world, id)
-        if here is None:
-            continue
-        own += [Office(id, here.kind, role) for role in here.roles(person, now)]
-        for d in here.delegations:
-            if d.to == person and d.in_force(now):
-                roles = here.roles(d.delegator, now)
-                delegated += [Office(id, here.kind, role, (d.delegator,), d.powers) for role in roles]
+def offices(found: list[organization.Organization], person: str, now: datetime) -> tuple[Office, ...]:
+    """The roles a person holds now, in all of these: their own first, then those whose powers were delegated."""
+    own = [Office(here.id, here.kind, role) for here in found for role in here.roles(person, now)]
+    delegated = [
+        Office(here.id, here.kind, role, (d.delegator,), d.powers)
+        for here in found
+        for d in here.delegations
+        if d.to == person and d.in_force(now)
+        for role in here.roles(d.delegator, now)
+    ]
     return (*own, *delegated)
+
+
+@unguarded
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What a person may read of requests and grants: everything, or what concerns these organizations.
+
+    `full`: agencies and providers, whose officers see deliberations; `own`: customers, whose applicants see their view.
+    """
+
+    person: str
+    clearance: Label | None
+    full: frozenset[str]
+    own: frozenset[str]
+
+    def clearance_for(self, customer: str, concerned: Iterable[str]) -> Label | None:
+        """The clearance for a request or grant of that customer, which concerns these agencies and provider."""
+        if self.clearance is not None:
+            return self.clearance
+        if not self.full.isdisjoint(concerned):
+            return Label.INTERAGENCY
+        return Label.APPLICANT if customer in self.own else None
+
+    @property
+    def general(self) -> Label:
+        """The clearance for organizations, policies, releases of others and directives."""
+        if self.clearance is not None:
+            return self.clearance
+        return Label.INTERAGENCY if self.full else Label.APPLICANT
+
+
+def reach(person: str, held: tuple[Office, ...]) -> Reach:
+    """What those offices let a person read."""
+    of_assent = [o.role for o in held if o.organization == ASSENT]
+    clearance = None
+    if "registrar" in of_assent or "decider" in of_assent:
+        clearance = Label.INTERAGENCY
+    if "auditor" in of_assent:
+        clearance = Label.AUDITOR
+    full = frozenset([o.organization for o in held if o.kind == "agency" or o.role == "release_manager"])
+    return Reach(person, clearance, full, frozenset([o.organization for o in held if o.role == "applicant"]))
+
+
+@unguarded
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The offices a person holds, and what these let them read.
+
+    It follows from these organizations as they are, and is the same from `since` until `until` (excluded).
+    """
+
+    offices: tuple[Office, ...]
+    reach: Reach
+    organizations: tuple[organization.Organization, ...]
+    since: datetime
+    until: datetime
+
+    def holds(self, organizations: list[organization.Organization], now: datetime) -> bool:
+        """Whether it is the person's standing in these organizations as they are, at that time."""
+        return (
+            self.since <= now < self.until
+            and len(organizations) == len(self.organizations)
+            and all(map(is_, organizations, self.organizations))
+        )
+
+
+def standing(world: World, person: str, now: datetime) -> Standing:
+    """The person's standing now, remembered by the world until it may be another."""
+    found = [here for id in world.organizations_of(person) if (here := organization.find(world, id))]
+    known: Standing | None = world.standings.get(person)
+    if known is not None and known.holds(found, now):
+        return known
+    held = offices(found, person, now)
+    turns = [turn for here in found for turn in here.turns(person)]
+    since = max((turn for turn in turns if turn <= now), default=LONG_AGO)
+    until = min((turn for turn in turns if turn > now), default=NEVER)
+    new = Standing(held, reach(person, held), tuple(found), since, until)
+    if found:  # of a stranger there is nothing to remember, and no end of strangers
+        world.standings[person] = new
+    return new
+
+
+# Who acts
 
 
 def acting(command: Any, world: World, person: str, acting_as: tuple[str, str] | None, now: datetime) -> By:
     """As whom the person does this. `acting_as` (organization, role) chooses where several appointments would do."""
-    held = offices(world, person, now)
-    must_see(command, world, person, held)
-    able = _able(command, world, held)
+    stands = standing(world, person, now)
+    must_see(command, world, person, stands.reach)
+    able = _able(command, world, stands.offices)
     if acting_as is not None:
         able = [office for office in able if acting_as == (office.organization, office.role)]
     if not able:
@@ -296,56 +378,7 @@ def _lent(command: Any, world: World, office: Office) -> bool:
 # Who sees
 
 
-@unguarded
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """What a person may read of requests and grants: everything, or what concerns these organizations.
-
-    `full`: agencies and providers, whose officers see deliberations; `own`: customers, whose applicants see their view.
-    """
-
-    person: str
-    clearance: Label | None
-    full: frozenset[str]
-    own: frozenset[str]
-
-    def clearance_for(self, customer: str, concerned: Iterable[str]) -> Label | None:
-        """The clearance for a request or grant of that customer, which concerns these agencies and provider."""
-        if self.clearance is not None:
-            return self.clearance
-        if not self.full.isdisjoint(concerned):
-            return Label.INTERAGENCY
-        return Label.APPLICANT if customer in self.own else None
-
-    @property
-    def general(self) -> Label:
-        """The clearance for organizations, policies, releases of others and directives."""
-        if self.clearance is not None:
-            return self.clearance
-        return Label.INTERAGENCY if self.full else Label.APPLICANT
-
-
-def reach(person: str, held: tuple[Office, ...]) -> Reach:
-    """What those offices let a person read."""
-    of_assent: list[str] = []
-    full: list[str] = []
-    own: list[str] = []
-    for office in held:
-        if office.organization == ASSENT:
-            of_assent.append(office.role)
-        elif office.kind == "agency" or office.role == "release_manager":
-            full.append(office.organization)
-        elif office.role == "applicant":
-            own.append(office.organization)
-    clearance = None
-    if "registrar" in of_assent or "decider" in of_assent:
-        clearance = Label.INTERAGENCY
-    if "auditor" in of_assent:
-        clearance = Label.AUDITOR
-    return Reach(person, clearance, frozenset(full), frozenset(own))
-
-
-def must_see(command: Any, world: World, person: str, held: tuple[Office, ...]) -> None:
+def must_see(command: Any, world: World, person: str, reach: Reach) -> None:
     """I5 and need to know: what one may not read does not exist. A command that names no stream opens one."""
     name = own_stream(command)
     if name is None or isinstance(command, OPENING):
@@ -361,7 +394,7 @@ def must_see(command: Any, world: World, person: str, held: tuple[Office, ...]) 
             customer, concerned = here.customer, (*here.agencies, here.provider)
         case _:
             return
-    if reach(person, held).clearance_for(customer, concerned) is None:
+    if reach.clearance_for(customer, concerned) is None:
         raise NotFound
 
 

@@ -214,6 +214,17 @@ class Organization:
         """The roles that person holds here at that time."""
         return tuple([a.role for a in self.appointments.get(person, ()) if a.in_force(now)])
 
+    def turns(self, person: str) -> Iterator[datetime]:
+        """The times at which that person may come to hold a role here, or to use another's, or cease to."""
+        lent = [d for d in self.delegations if d.to == person]
+        holders = (person, *(d.delegator for d in lent))
+        held = [appointment for holder in holders for appointment in self.appointments.get(holder, ())]
+        terms: list[Delegation | Appointment] = [*lent, *held]
+        for term in terms:
+            yield term.starts
+            if term.until is not None:
+                yield term.until
+
     def employs(self, people: frozenset[str], now: datetime) -> bool:
         """Whether any of these people holds a role here at that time."""
         return not self.appointments.keys().isdisjoint(people) and any(self.roles(person, now) for person in people)

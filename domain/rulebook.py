@@ -179,8 +179,11 @@ def let_time_pass(
 
 def _newly_late(world: World, late: set[str], now: datetime) -> set[str]:
     """The streams that turn out to have been read while a timer of theirs was due."""
-    timed = [(name, before) for name, before in world.read.items() if type(before.state) in _TIMERS]
-    return {name for name, before in timed if name not in late and due_timer(before, now)}
+    return {
+        name
+        for name, before in world.read.items()
+        if type(before.state) in _TIMERS and name not in late and due_timer(before, now)
+    }
 
 
 def pass_time(world: World, streams: Iterable[str], now: datetime, ids: Ids, via: tuple[str, ...] = ()) -> None:

@@ -107,7 +107,8 @@ class World:
     """The streams a command is decided on: reading notes what was read, writing folds at once.
 
     `base` gives a stream by name and raises Unloaded where it does not know it; `organizations_of` names the
-    organizations that ever appointed a person (perhaps more); `position` and `recorded` are the next fact's.
+    organizations that ever appointed a person (perhaps more); `position` and `recorded` are the next fact's. What a
+    world comes to know of people's standings (`authority.standing`), it may pass on to the next.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class World:
         evolve_of: Callable[[str], Evolve],
         position: int,
         recorded: datetime,
+        standings: dict[str, Any] | None = None,
     ) -> None:
         self.organizations_of = organizations_of
         self._evolve_of = evolve_of
@@ -126,6 +128,7 @@ class World:
         self.facts: list[Fact] = []
         self.position = position
         self.recorded = recorded
+        self.standings = {} if standings is None else standings
 
     def stream(self, name: str) -> Stream:
         return self._now[name]

@@ -15,6 +15,7 @@ from operator import is_
 from typing import Any, assert_never
 
 from domain import organization, rulebook
+from domain.authority import Standing
 from domain.errors import Refused, StaleVersion
 from domain.facts import SYSTEM, By, Fact
 from domain.fields import Label, is_visible
@@ -111,6 +112,7 @@ class Handler:
         self._pool = pool
         self._vault = vault
         self._states: dict[str, Stream] = {}
+        self._standings: dict[str, Standing] = {}
         self._states_max = settings.states_max
         self._decided: _Batch | None = None
         self._telling: set[asyncio.Task[None]] = set()
@@ -200,7 +202,8 @@ class Handler:
 
     def decide(self, works: Sequence[Any], end: LogEnd) -> list[Decision]:
         """Each work upon those before it. Raises NeedsStreams for all that any of them misses."""
-        batch = _Batch(self._states, self.replica, max(self.clock.now(), end.recorded), end.size)
+        recorded = max(self.clock.now(), end.recorded)
+        batch = _Batch(self._states, self._standings, self.replica, recorded, end.size)
         needed: set[str] = set()
         decisions = []
         for work in works:
@@ -239,8 +242,16 @@ class Handler:
 class _Batch:
     """The states as the batch's earlier commands leave them."""
 
-    def __init__(self, resident: dict[str, Stream], replica: Replica, recorded: datetime, size: int) -> None:
+    def __init__(
+        self,
+        resident: dict[str, Stream],
+        standings: dict[str, Standing],
+        replica: Replica,
+        recorded: datetime,
+        size: int,
+    ) -> None:
         self._resident = resident
+        self._standings = standings
         self._replica = replica
         self._recorded = recorded
         self._size = size
@@ -317,7 +328,8 @@ class _Batch:
         return Decision(world.facts, None, version, own)
 
     def _begin(self) -> World:
-        return World(self._stream, self._organizations_of, rulebook.evolve_of, self._size, self._recorded)
+        organizations_of, evolve_of = self._organizations_of, rulebook.evolve_of
+        return World(self._stream, organizations_of, evolve_of, self._size, self._recorded, self._standings)
 
     def _organizations_of(self, person: str) -> Iterable[str]:
         """Perhaps more than appointed the person: the batch may have changed any that it wrote to."""

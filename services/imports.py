@@ -459,7 +459,7 @@ async def importing(
 
 def must_be_records_officer(handler: Handler, person: str) -> None:
     """Whoever imports is a records officer, now. Raises NotAuthorised."""
-    held = handler.replica.offices(person, handler.clock.now())
+    held = handler.replica.standing(person, handler.clock.now()).offices
     if not any(office.organization == ASSENT and office.role == "records_officer" for office in held):
         raise NotAuthorised(f"{person} may not import.", f"an appointment of {person} as records_officer of {ASSENT}")
 

@@ -15,7 +15,7 @@ import psycopg
 
 from domain import organization, rulebook
 from domain.access import Access
-from domain.authority import Office, offices
+from domain.authority import Standing, standing
 from domain.facts import Fact
 from domain.organization import PersonAppointed, PowersDelegated
 from domain.world import EMPTY, Stream, World, fold
@@ -33,6 +33,7 @@ class Replica:
         self.access = Access()
         self._organizations: dict[str, Stream] = {}
         self._appointed_by: dict[str, set[str]] = {}
+        self._standings: dict[str, Standing] = {}
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._tickets = itertools.count()
 
@@ -71,9 +72,9 @@ class Replica:
         """The organizations that ever appointed the person."""
         return self._appointed_by.get(person, ())
 
-    def offices(self, person: str, now: datetime) -> tuple[Office, ...]:
-        """The roles the person holds now."""
-        return offices(self._world(now), person, now)
+    def standing(self, person: str, now: datetime) -> Standing:
+        """The roles the person holds now, and what these let them read."""
+        return standing(self._world(now), person, now)
 
     def _world(self, now: datetime) -> World:
         return World(
@@ -82,6 +83,7 @@ class Replica:
             rulebook.evolve_of,
             self.position + 1,
             now,
+            self._standings,
         )
 
     async def at_least(self, position: int, seconds: float) -> bool:

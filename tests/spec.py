@@ -44,6 +44,7 @@ class Story:
         self.facts: list[Fact] = []
         self.streams: dict[str, Stream] = {}
         self._organizations: dict[str, set[str]] = {}
+        self._standings: dict[str, Any] = {}
         self._names: deque[str] = deque()
         self._count = count(1)
 
@@ -107,7 +108,8 @@ class Story:
     def world(self) -> World:
         """The world of the next command: nothing written yet."""
         recorded = max([self.now, *(fact.recorded for fact in self.facts[-1:])])
-        return World(self._base, self._organizations_of, rulebook.evolve_of, len(self.facts), recorded)
+        size = len(self.facts)
+        return World(self._base, self._organizations_of, rulebook.evolve_of, size, recorded, self._standings)
 
     def _base(self, name: str) -> Stream:
         return self.streams.get(name, EMPTY)

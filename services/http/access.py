@@ -137,7 +137,7 @@ class Evaluations:
 
     def _verdict(self, asked: Evaluation, person: str) -> Verdict:
         now = self._handler.clock.now()
-        providers = providers_of(self._replica.offices(person, now))
+        providers = providers_of(self._replica.standing(person, now).offices)
         release = self._replica.access.releases.get(asked.resource.id)
         if release is None or (providers is not None and release.provider not in providers):
             return UNKNOWN_RELEASE

@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 from pydantic import BaseModel, ConfigDict, Field
 
-from domain.authority import Reach, Reading, reach
+from domain.authority import Reach, Reading
 from domain.fields import Label
 from projections import tracking
 from services.handle import Handler
@@ -127,8 +127,7 @@ class Reads:
         after = request.query_params.get("after", "")
         if after.isdecimal() and len(after) < 19:
             await self.reach_position(int(after))
-        offices = self.handler.replica.offices(identity.person, self.handler.clock.now())
-        found = reach(identity.person, offices)
+        found = self.handler.replica.standing(identity.person, self.handler.clock.now()).reach
         if READS[path] is Reading.AUDITOR and found.clearance is not Label.AUDITOR:
             raise NotYourRole("This is for auditors.", "an appointment as auditor")
         return found

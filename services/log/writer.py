@@ -24,6 +24,7 @@ from psycopg.errors import Diagnostic
 
 from domain.errors import Refused
 from domain.facts import Fact
+from domain.values import unguarded
 from services.log import reader
 from services.log.arrays import BigInts, Byteas, Texts, register_arrays
 from services.log.merkle import Frontier, leaf_hash
@@ -64,6 +65,7 @@ class NeedsStreams(LookupError):
         self.streams = frozenset(streams)
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What became of one work: facts to append, or none; `refusal` is raised to the caller, `answer` handed to it.

@@ -252,7 +252,7 @@ def test_an_administrator_never_signs_off() -> None:
     ],
 )
 def test_who_reads_a_request_and_how_much_of_it(person: str, expected: Label | None) -> None:
-    reach = authority.reach(person, authority.offices(STORY.world(), person, STORY.now))
+    reach = authority.standing(STORY.world(), person, STORY.now).reach
     assert reach.clearance_for("northwind", ("oncd", "ostp", "openai")) == expected
 
 
@@ -275,6 +275,5 @@ def test_a_release_manager_goes_on_with_their_own_release_only() -> None:
 )
 def test_what_everybody_may_read_of_is_read_by_each_with_their_clearance(person: str, clearance: Label) -> None:
     story = cast()
-    held = authority.offices(story.world(), person, story.now)
-    found = authority.reach(person, held)
+    found = authority.standing(story.world(), person, story.now).reach
     assert (found.person, found.general) == (person, clearance)

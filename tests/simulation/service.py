@@ -55,6 +55,7 @@ class Service:
         self.access = Access()
         self._chance = chance
         self._organizations: dict[str, set[str]] = {}
+        self._standings: dict[str, Any] = {}
         self._timed: set[str] = set()
         self._overlay: dict[str, Stream] = {}
         self._decided = 0
@@ -163,7 +164,7 @@ class Service:
             (self._timed.discard if ended else self._timed.add)(name)
 
     def _world(self) -> World:
-        return World(self._stream, self._organizations_of, rulebook.evolve_of, self._decided, self.now)
+        return World(self._stream, self._organizations_of, rulebook.evolve_of, self._decided, self.now, self._standings)
 
     def _stream(self, name: str) -> Stream:
         return self._overlay.get(name) or self.states.get(name, EMPTY)
