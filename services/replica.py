@@ -13,7 +13,7 @@ from datetime import datetime
 
 import psycopg
 
-from domain import organization, rulebook
+from domain import directive, grant, organization, release, rulebook
 from domain.access import Access
 from domain.authority import Standing, standing
 from domain.facts import Fact
@@ -23,7 +23,8 @@ from services.log import reader
 from services.log.follower import IsOwn, follow
 from services.log.reader import Connection
 
-PAGE_ROWS = 5000
+KINDS = frozenset({directive.KIND, grant.KIND, organization.KIND, release.KIND})
+"""The kinds of streams that a check or an office depends on."""
 
 
 class Replica:
@@ -42,9 +43,12 @@ class Replica:
         return self.access.position
 
     async def load(self, conn: Connection) -> None:
-        """Take in the whole log as it is now."""
-        while facts := await reader.page(conn, after=self.position, limit=PAGE_ROWS):
-            self.take(facts)
+        """Take in the whole log as it is now, which is read as far as it matters here."""
+        size = (await reader.end(conn)).size
+        while facts := await reader.page_of_kinds(conn, KINDS, after=self.position, before=size):
+            for fact in facts:
+                self._apply(fact)
+        self.access.position = size - 1
 
     async def follow(self, conninfo: str, is_own: IsOwn) -> None:
         """Take in what other processes append, for ever; what this one's writer appends, it folds in as well."""
@@ -56,10 +60,13 @@ class Replica:
         for fact in facts:
             if fact.position != self.access.position + 1:
                 continue
-            self.access.apply(fact)
-            if fact.stream.startswith("organization-"):
-                self._take_organization(fact)
+            self._apply(fact)
         self._wake()
+
+    def _apply(self, fact: Fact) -> None:
+        self.access.apply(fact)
+        if fact.stream.startswith("organization-"):
+            self._take_organization(fact)
 
     def _take_organization(self, fact: Fact) -> None:
         before = self._organizations.get(fact.stream, EMPTY)

@@ -1,0 +1,24 @@
+"""Does a process hold what it needs to answer checks, whichever way it came to know it?"""
+
+from services.replica import Replica, loaded
+from tests.projections.shelf import a_full_story, append
+
+
+def known(replica: Replica) -> dict[str, object]:
+    people = {person: replica.organizations_of(person) for person in ("cora", "carl", "nina", "tom", "rae", "nobody")}
+    return {**{name: repr(value) for name, value in vars(replica.access).items()}, "people": people}
+
+
+async def test_what_is_loaded_from_the_log_is_what_taking_in_every_fact_comes_to(database: str) -> None:
+    story = a_full_story()
+    append(database, story.facts)
+    taken = Replica()
+    taken.take(story.facts)
+    found = await loaded(database)
+    assert found.position == len(story.facts) - 1
+    assert known(found) == known(taken)
+    assert all(known(found).values())
+
+
+async def test_a_replica_of_an_empty_log_knows_nothing(database: str) -> None:
+    assert known(await loaded(database)) == known(Replica())
