@@ -11,7 +11,20 @@ from enum import Enum
 from operator import is_
 from typing import Any
 
-from domain import calendar, directive, grant, log, organization, policy, release, request
+from domain import (
+    calendar,
+    directive,
+    grant,
+    hold,
+    key,
+    log,
+    organization,
+    policy,
+    release,
+    request,
+    retention,
+    subject,
+)
 from domain.clocks import NEVER
 from domain.errors import AmbiguousAuthority, NotAuthorised, NotFound
 from domain.facts import By
@@ -144,6 +157,7 @@ def agency_of_tree_if_named(command: Any, world: World, office: str) -> bool:
 ADMINISTRATOR = May(("administrator",), assent)
 REGISTRAR = May(("registrar",), assent)
 DECIDER = May(("decider",), assent)
+RECORDS_OFFICER = May(("records_officer",), assent)
 RELEASE_MANAGER = May(("release_manager",), its_provider)
 ROLLOUT_OFFICERS = May(OFFICERS, agencies_of_rollout)
 APPLICANT = May(("applicant",), requests_customer)
@@ -215,6 +229,13 @@ COMMANDS: dict[type, tuple[May, ...]] = {
     directive.WithdrawLifting: (ISSUING_HEAD,),
     directive.ConfirmLifting: (ISSUING_HEAD,),
     log.RotateLogKey: (ADMINISTRATOR,),
+    key.IssueKey: (ADMINISTRATOR,),
+    key.RotateKey: (ADMINISTRATOR,),
+    key.RevokeKey: (ADMINISTRATOR,),
+    hold.PlaceLegalHold: (RECORDS_OFFICER,),
+    hold.ReleaseLegalHold: (RECORDS_OFFICER,),
+    subject.EraseSubject: (RECORDS_OFFICER,),
+    retention.SetRetention: (RECORDS_OFFICER,),
 }
 
 
@@ -224,6 +245,7 @@ OPENING = (
     calendar.AmendCalendar,
     release.AnnounceRelease,
     log.RotateLogKey,
+    subject.EraseSubject,
 )
 """Commands that may name a stream in which nothing has happened yet."""
 
@@ -235,6 +257,19 @@ class Reading(Enum):
     SIGNED_IN = "anyone signed in; each sees what they need to know"
     GATEWAY = "gateways and release managers, for their own provider's releases; auditors"
     AUDITOR = "auditors"
+    KEYS = "administrators and auditors"
+    RECORDS = "records officers and auditors"
+
+
+READERS: dict[Reading, tuple[Role, ...]] = {
+    Reading.AUDITOR: ("auditor",),
+    Reading.KEYS: ("administrator", "auditor"),
+    Reading.RECORDS: ("records_officer", "auditor"),
+}
+"""The roles of `assent`, one of which is needed; where none is named, what one sees depends on one's offices."""
+
+KEPT_FROM_OTHERS = {key.Key: Reading.KEYS, hold.LegalHold: Reading.RECORDS}
+"""States that nobody but these readers knows of."""
 
 
 # How somebody stands
@@ -319,6 +354,9 @@ class Standing:
 
 def standing(world: World, person: str, now: datetime) -> Standing:
     """The person's standing now, remembered by the world until it may be another."""
+    if person.startswith(key.PERSON):
+        held = _office_of_key(world, person.removeprefix(key.PERSON), now)
+        return Standing(held, reach(person, held), (), now, now)
     found = [here for id in world.organizations_of(person) if (here := organization.find(world, id))]
     known: Standing | None = world.standings.get(person)
     if known is not None and known.holds(found, now):
@@ -333,13 +371,22 @@ def standing(world: World, person: str, now: datetime) -> Standing:
     return new
 
 
+def _office_of_key(world: World, id: str, now: datetime) -> tuple[Office, ...]:
+    """A key reads for its organization, and has no power to do anything."""
+    here = key.find(world, id)
+    of = organization.find(world, here.organization) if here and here.in_force(now) else None
+    if here is None or of is None or of.closed:
+        return ()
+    return (Office(of.id, of.kind, here.role, powers=()),)
+
+
 # Who acts
 
 
 def acting(command: Any, world: World, person: str, acting_as: tuple[str, str] | None, now: datetime) -> By:
     """As whom the person does this. `acting_as` (organization, role) chooses where several appointments would do."""
     stands = standing(world, person, now)
-    must_see(command, world, person, stands.reach)
+    must_see(command, world, person, stands)
     able = _able(command, world, stands.offices)
     if acting_as is not None:
         able = [office for office in able if acting_as == (office.organization, office.role)]
@@ -378,7 +425,7 @@ def _lent(command: Any, world: World, office: Office) -> bool:
 # Who sees
 
 
-def must_see(command: Any, world: World, person: str, reach: Reach) -> None:
+def must_see(command: Any, world: World, person: str, stands: Standing) -> None:
     """I5 and need to know: what one may not read does not exist. A command that names no stream opens one."""
     name = own_stream(command)
     if name is None or isinstance(command, OPENING):
@@ -392,10 +439,20 @@ def must_see(command: Any, world: World, person: str, reach: Reach) -> None:
                 raise NotFound
         case grant.Grant() as here:
             customer, concerned = here.customer, (*here.agencies, here.provider)
+        case key.Key() | hold.LegalHold() as kept:
+            if not may_read(KEPT_FROM_OTHERS[type(kept)], stands.offices):
+                raise NotFound
+            return
         case _:
             return
-    if reach.clearance_for(customer, concerned) is None:
+    if stands.reach.clearance_for(customer, concerned) is None:
         raise NotFound
+
+
+def may_read(reading: Reading, held: tuple[Office, ...]) -> bool:
+    """Whether one of those offices opens what is for such readers, or none is needed."""
+    needed = READERS.get(reading)
+    return needed is None or any(office.organization == ASSENT and office.role in needed for office in held)
 
 
 def concerned_with_request(here: request.AccessRequest) -> tuple[str, ...]:

@@ -294,3 +294,22 @@ class KeyInUse(Refused):
 
 class RollbackTooLate(Refused):
     rule, title = "rollback_first", "An accepted rollback is recorded before anything else"
+
+
+# Machines and texts
+
+
+class KeyIsRevoked(Refused):
+    rule, title = "key_in_force", "The key opens nothing any more"
+
+
+class HoldIsReleased(Refused):
+    rule, title = "hold_stands", "The hold was released"
+
+
+class HeldForLaw(Refused):
+    rule, title = "legal_hold", "A legal hold keeps these texts"
+
+
+class StillRetained(Refused):
+    rule, title = "retention", "These texts must still be kept"

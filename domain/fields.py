@@ -47,6 +47,14 @@ class SealMark:
 
 SEALED = SealMark()
 
+
+@dataclass(frozen=True, slots=True)
+class MintMark:
+    """Made by the service when it takes the command; no caller gives it."""
+
+
+MINTED = MintMark()
+
 Public = Annotated[T, Label.PUBLIC]
 Applicant = Annotated[T, Label.APPLICANT]
 Interagency = Annotated[T, Label.INTERAGENCY]
@@ -61,6 +69,7 @@ Text = Annotated[str, Bounds(1, 10_000)]
 OptionalText = Annotated[str, Bounds(0, 10_000)]
 SealedText = Annotated[str, Bounds(1, 20_000), SEALED]
 OptionalSealedText = Annotated[str, Bounds(0, 20_000), SEALED]
+Minted = Annotated[str, Bounds(0, 64), MINTED]
 Country = Annotated[str, Pattern(r"[A-Z]{2}")]
 Days = Annotated[int, Bounds(0, 3660)]
 SomeDays = Annotated[int, Bounds(1, 3660)]

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, assert_never
 
 from domain.errors import KeyInUse, RollbackTooLate
 from domain.facts import By, Event, Fact
-from domain.fields import Pattern, Public, Text
+from domain.fields import MINTED, Pattern, Public, Text
 from domain.world import World
 
 KIND = "log"
@@ -78,8 +78,8 @@ class RotateLogKey:
     """Have the log signed with another key. The service names it: the secret half never leaves the signer's folder."""
 
     log: ClassVar[str] = ID
-    key: VerifierKey
     reason: Text
+    key: Annotated[VerifierKey, MINTED] = ""
 
 
 @dataclass(frozen=True, slots=True)

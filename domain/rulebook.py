@@ -4,17 +4,47 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
-from domain import appeals, calendar, directive, grant, log, organization, policy, release, request
+from domain import (
+    appeals,
+    calendar,
+    directive,
+    grant,
+    hold,
+    key,
+    log,
+    organization,
+    policy,
+    release,
+    request,
+    retention,
+    subject,
+)
 from domain.authority import acting
 from domain.errors import BeforeTheLast, InTheFuture, Refused
 from domain.facts import SYSTEM, By, Event, Fact
 from domain.values import replace
 from domain.world import Evolve, Stream, World, kind_of, own_stream
 
-STREAMS = {module.KIND: module for module in (organization, policy, calendar, release, request, grant, directive, log)}
+STREAMS = {
+    module.KIND: module
+    for module in (
+        organization,
+        policy,
+        calendar,
+        release,
+        request,
+        grant,
+        directive,
+        key,
+        hold,
+        subject,
+        retention,
+        log,
+    )
+}
 """The kinds of streams; one file each."""
 
-_OPENING = (request.KIND, grant.KIND, directive.KIND)
+_OPENING = (request.KIND, grant.KIND, directive.KIND, key.KIND, hold.KIND)
 """The kinds of streams whose ids are not chosen by people: their rules are given new ones."""
 
 _EVENTS: tuple[type, ...] = (
@@ -92,6 +122,15 @@ _EVENTS: tuple[type, ...] = (
     directive.DirectiveLifted,
     log.LogKeyRotated,
     log.RollbackAccepted,
+    key.KeyIssued,
+    key.KeyRotated,
+    key.KeyRevoked,
+    hold.LegalHoldPlaced,
+    hold.LegalHoldReleased,
+    subject.SubjectHeld,
+    subject.SubjectFreed,
+    subject.SubjectErased,
+    retention.RetentionSet,
 )
 ALIASES: dict[str, str] = {}
 """The old names of renamed events, each with its name of today: events are forever."""

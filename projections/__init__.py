@@ -4,11 +4,14 @@ from projections import (
     deadlines,
     directives,
     grants,
+    keys,
+    legal_holds,
     organizations,
     pending_sign_offs,
     policies,
     releases,
     requests,
+    subjects,
 )
 from projections.state_table import StateTable
 
@@ -21,4 +24,7 @@ PROJECTIONS: tuple[StateTable, ...] = (
     directives.TABLE,
     pending_sign_offs.TABLE,
     deadlines.TABLE,
+    keys.TABLE,
+    legal_holds.TABLE,
+    subjects.TABLE,
 )

@@ -11,7 +11,21 @@ from typing import Any
 
 import msgspec
 
-from domain import appeals, calendar, directive, grant, log, organization, policy, release, request
+from domain import (
+    appeals,
+    calendar,
+    directive,
+    grant,
+    hold,
+    key,
+    log,
+    organization,
+    policy,
+    release,
+    request,
+    retention,
+    subject,
+)
 from domain.authority import Reach
 from domain.facts import By, Fact, seen
 from domain.fields import Label, labels
@@ -280,5 +294,14 @@ ACTS: Mapping[type, Words] = {
         f"went on from a log of {counted(e.found_size, 'record')}, as {e.operator} accepted, where"
         f" {counted(e.signed_size, 'record')} had been signed, {e.agreed_size} of them the same{because(e.reason)}"
     ),
+    key.KeyIssued: lambda e: f"issued a key to {e.organization} ({e.name}), good until {on(e.until)}",
+    key.KeyRotated: lambda e: f"gave the key a new secret; the one before is good until {on(e.previous_until)}",
+    key.KeyRevoked: lambda e: f"revoked the key{because(e.reason)}",
+    hold.LegalHoldPlaced: lambda e: f"placed a hold on what {e.person} wrote{because(e.reason)}",
+    hold.LegalHoldReleased: lambda e: f"released the hold{because(e.reason)}",
+    subject.SubjectHeld: lambda e: f"placed hold {e.hold} on the person's texts",
+    subject.SubjectFreed: lambda e: f"released hold {e.hold} on the person's texts",
+    subject.SubjectErased: lambda e: f"erased the person's texts{because(e.reason)}",
+    retention.RetentionSet: lambda e: f"said that texts are kept for {counted(e.days, 'day')} after the last office",
 }
 """What somebody did: the sentence's predicate, after who did it."""

@@ -17,6 +17,7 @@ from domain.errors import Refused
 from domain.organization import ASSENT, ROLES, Appoint, RegisterOrganization
 from services.clock import Clock, ManualClock, RealClock
 from services.closures import missing_closures
+from services.erasures import Erasures
 from services.handle import Handler
 from services.http.app import build_app
 from services.log.cosign import cosigning
@@ -24,6 +25,7 @@ from services.log.folder import SignerFolder
 from services.log.reader import Pool
 from services.log.schema import MIGRATIONS as LOG_MIGRATIONS
 from services.log.signer import Signer, check_at_start
+from services.master_keys import MasterKeys
 from services.migrations import migrate
 from services.postgres import Server, open_database
 from services.project import MIGRATIONS as PROJECTION_MIGRATIONS
@@ -32,7 +34,7 @@ from services.replica import loaded
 from services.settings import Settings
 from services.timers import Timers
 from services.vault import MIGRATIONS as VAULT_MIGRATIONS
-from services.vault import Vault, master_key
+from services.vault import Vault
 
 MIGRATIONS = (*LOG_MIGRATIONS, *VAULT_MIGRATIONS, *PROJECTION_MIGRATIONS)
 
@@ -109,14 +111,15 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
     """
     async with _database(settings) as database:
         conninfo, pool = database.conninfo, database.pool
-        vault = Vault(pool, master_key(settings.data / "keys" / "master"))
-        replica = await loaded(conninfo)
+        vault = Vault(pool, MasterKeys(settings.data / "keys"))
+        erasures = Erasures(vault)
+        replica = await loaded(conninfo, erasures.hear)
         handler = Handler(settings, conninfo, pool, clock or clock_of(settings), replica, vault)
         timers = Timers(handler, pool)
         await handler.writer.start()
         is_new = handler.writer.end.size == 0
         await bootstrap(handler, settings, database.folder)
-        work = {"replica": replica.follow(conninfo, handler.writer.is_own)}
+        work = {"replica": replica.follow(conninfo, handler.writer.is_own), "erasures": erasures.run()}
         if "timers" in settings.roles:
             work["timers"] = timers.run()
         async with _doing(**work), _following(database, settings, settings.roles):
@@ -186,7 +189,7 @@ async def record_first_key(handler: Handler, folder: SignerFolder, occurred: dat
     if await handler.state(log.STREAM) is None:
         first = await asyncio.to_thread(folder.verifier)
         with suppress(Refused):
-            await handler.instruct(log.RotateLogKey(str(first), "The log's first key."), occurred)
+            await handler.instruct(log.RotateLogKey("The log's first key.", str(first)), occurred)
 
 
 async def record_closures(handler: Handler, occurred: datetime | None = None) -> None:

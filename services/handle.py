@@ -95,6 +95,7 @@ class Answer:
     events: tuple[tuple[str, int], ...]
     receipt: dict[str, Any] | None
     dry_run: bool = False
+    secret: str | None = None
 
 
 def folded(stream: str, facts: Sequence[Fact]) -> Stream:

@@ -35,7 +35,7 @@ from services.closures import missing_closures
 from services.handle import Handler, KeyReused, NotReached, Order, folded
 from services.http.app import build_app
 from services.http.bodies import instant, unfit
-from services.http.commands import FROM_THE_SERVICE, PREFIX, ROUTES, Directory, encoded
+from services.http.commands import PREFIX, ROUTES, Directory, encoded
 from services.http.identity import DevelopmentIssuer
 from services.ids import seeded_id
 from services.log import reader
@@ -43,12 +43,13 @@ from services.log.folder import SignerFolder
 from services.log.reader import Pool
 from services.log.signer import check_at_start
 from services.log.writer import QueueFull, Settled, StorageUnavailable
+from services.master_keys import MasterKeys
 from services.play import KINDS, BadScenario, Player, Step, StepFailed
 from services.project import Projecting
 from services.replica import Replica
 from services.settings import Settings
 from services.timers import Timers
-from services.vault import Vault, master_key
+from services.vault import Vault
 
 ROW_LINES = 500
 """Lines that are decided and appended together: more are hardly faster, and keep other writers waiting."""
@@ -62,7 +63,7 @@ STATES_MAX = 2_000
 TIMED_STREAMS = 100
 """Streams that time passes for in one append."""
 
-_DIRECTORY = Directory(route for route in ROUTES if route.command not in FROM_THE_SERVICE)
+_DIRECTORY = Directory(route for route in ROUTES if not route.mints)
 
 _Line = TypedDict(
     "_Line",
@@ -418,7 +419,7 @@ class _People(Replica):
     def take(self, facts: Sequence[Fact]) -> None:
         for fact in facts:
             if fact.stream.startswith("organization-"):
-                self._take_organization(fact)
+                self._take_holder(fact)
             self.access.position = max(self.access.position, fact.position)
         self._wake()
 
@@ -432,7 +433,7 @@ async def importing(
     await asyncio.to_thread(check_at_start, conninfo, folder)
     options = {"autocommit": True}
     async with AsyncConnectionPool(conninfo, min_size=1, max_size=8, open=False, kwargs=options) as pool:
-        vault, people = Vault(pool, master_key(settings.data / "keys" / "master")), _People()
+        vault, people = Vault(pool, MasterKeys(settings.data / "keys")), _People()
         own = replace(settings, states_max=min(settings.states_max, STATES_MAX))
         handler = Handler(own, conninfo, pool, clock or clock_of(settings), people, vault)
         await handler.writer.start()

@@ -7,13 +7,13 @@ announced. It never decides anything: the writer's own states do.
 import asyncio
 import heapq
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 
 import psycopg
 
-from domain import directive, grant, organization, release, rulebook
+from domain import directive, grant, key, organization, release, rulebook, subject
 from domain.access import Access
 from domain.authority import Standing, standing
 from domain.facts import Fact
@@ -23,16 +23,22 @@ from services.log import reader
 from services.log.follower import IsOwn, follow
 from services.log.reader import Connection
 
-KINDS = frozenset({directive.KIND, grant.KIND, organization.KIND, release.KIND})
-"""The kinds of streams that a check or an office depends on."""
+HOLDERS = frozenset({organization.KIND, key.KIND})
+"""The kinds of streams that say who holds an office."""
+
+KINDS = frozenset({directive.KIND, grant.KIND, release.KIND, subject.KIND}) | HOLDERS
+"""The kinds of streams that a check, an office or a listener depends on."""
+
+Hears = Callable[[Fact], None]
 
 
 class Replica:
-    """Access and offices as of `position`, the last fact taken in (-1: none)."""
+    """Access and offices as of `position`, the last fact taken in (-1: none). `hears` is told of facts of KINDS."""
 
-    def __init__(self) -> None:
+    def __init__(self, hears: Hears = lambda fact: None) -> None:
         self.access = Access()
-        self._organizations: dict[str, Stream] = {}
+        self._hears = hears
+        self._holders: dict[str, Stream] = {}
         self._appointed_by: dict[str, set[str]] = {}
         self._standings: dict[str, Standing] = {}
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
@@ -65,12 +71,13 @@ class Replica:
 
     def _apply(self, fact: Fact) -> None:
         self.access.apply(fact)
-        if fact.stream.startswith("organization-"):
-            self._take_organization(fact)
+        if fact.stream.partition("-")[0] in HOLDERS:
+            self._take_holder(fact)
+        self._hears(fact)
 
-    def _take_organization(self, fact: Fact) -> None:
-        before = self._organizations.get(fact.stream, EMPTY)
-        self._organizations[fact.stream] = fold(before, fact, organization.evolve)
+    def _take_holder(self, fact: Fact) -> None:
+        before = self._holders.get(fact.stream, EMPTY)
+        self._holders[fact.stream] = fold(before, fact, rulebook.evolve_of(fact.stream))
         match fact.event:
             case PersonAppointed(person=person) | PowersDelegated(to=person):
                 self._appointed_by.setdefault(person, set()).add(fact.stream.removeprefix("organization-"))
@@ -83,9 +90,14 @@ class Replica:
         """The roles the person holds now, and what these let them read."""
         return standing(self._world(now), person, now)
 
+    def key(self, id: str) -> key.Key | None:
+        """A machine's key."""
+        found: key.Key | None = self._holders.get(key.stream(id), EMPTY).state
+        return found
+
     def _world(self, now: datetime) -> World:
         return World(
-            lambda name: self._organizations.get(name, EMPTY),
+            lambda name: self._holders.get(name, EMPTY),
             self.organizations_of,
             rulebook.evolve_of,
             self.position + 1,
@@ -110,9 +122,9 @@ class Replica:
                 future.set_result(None)
 
 
-async def loaded(conninfo: str) -> Replica:
+async def loaded(conninfo: str, hears: Hears = lambda fact: None) -> Replica:
     """A replica of the log as it is now. Raises psycopg.Error."""
-    replica = Replica()
+    replica = Replica(hears)
     async with await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as conn:
         await replica.load(conn)
     return replica

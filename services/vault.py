@@ -1,8 +1,8 @@
 """Where is the free text of applicants, so that it can be forgotten although the log forgets nothing?
 
 In the log, as ciphertext: `sealed.<person>.<base64url(nonce ‖ ciphertext)>`, AES-256-GCM under a key per person. The
-keys are kept outside the log, wrapped by a master key outside the database. Destroying a person's key erases every text
-of theirs; the records stay as they are, and so does every proof.
+keys are kept outside the log, wrapped by a master key outside the database (`master_keys.py`). Destroying a person's
+key erases every text of theirs; the records stay as they are, and so does every proof.
 """
 
 import os
@@ -10,10 +10,8 @@ import re
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
-from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from cryptography.exceptions import InvalidTag
@@ -22,15 +20,17 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
 from domain.fields import hints, sealed_fields
+from services.master_keys import KEY_BYTES, NONCE_BYTES, MasterKeyMissing, MasterKeys
 from services.migrations import Migration
 
 ERASED = "[erased]"
 """What a sealed text reads as once its person's key is destroyed."""
 
-KEY_BYTES = 32
-NONCE_BYTES = 12
 RESIDENT_SECONDS = 60.0
-"""How long another process may still open texts of a destroyed key."""
+"""How long a process may still open texts of a destroyed key that nobody told it of."""
+
+LOCK = 0x41535356
+"""The advisory lock under which keys are made (shared) and wrapped anew (alone)."""
 
 _TOKEN = re.compile(r"sealed\.(?P<person>[^\s]{1,128})\.(?P<sealed>[A-Za-z0-9_-]{39,})")
 
@@ -47,33 +47,36 @@ MIGRATIONS: tuple[Migration, ...] = (
         COMMENT ON TABLE vault.subject_key IS 'A key per person, wrapped by the master key; deleting it erases.';
         """,
     ),
+    Migration(
+        101,
+        "erasures",
+        """
+        CREATE TABLE vault.master (
+            one boolean PRIMARY KEY DEFAULT true CHECK (one),
+            generation integer NOT NULL
+        );
+        INSERT INTO vault.master (generation) VALUES (0);
+        COMMENT ON TABLE vault.master IS 'The generation of the master key that wraps every key.';
+        CREATE TABLE vault.erasure (
+            position bigint PRIMARY KEY,
+            person text COLLATE "C" NOT NULL
+        );
+        COMMENT ON TABLE vault.erasure IS 'The erasures of the log (SubjectErased) that were carried out.';
+        """,
+    ),
 )
 
 D = TypeVar("D")
 
 
-def master_key(path: Path) -> bytes:
-    """The key that wraps all others, in a file only we may read; made on first use, whoever comes first."""
-    if not path.exists():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fresh = path.with_name(f"{path.name}.{os.getpid()}")
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(os.urandom(KEY_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            os.link(fresh, path)
-        fresh.unlink()
-    return path.read_bytes()
-
-
 class Vault:
     """Seals and opens texts; keeps keys in memory for a short while."""
 
-    def __init__(self, pool: AsyncConnectionPool[AsyncConnection[Any]], master: bytes) -> None:
+    def __init__(self, pool: AsyncConnectionPool[AsyncConnection[Any]], masters: MasterKeys) -> None:
         self._pool = pool
-        self._master = AESGCM(master)
+        self._masters = masters
         self._resident: dict[str, tuple[float, AESGCM]] = {}
+        self._erasures = 0
 
     async def seal(self, value: D, person: str) -> D:
         """The same dataclass with its sealed texts as tokens; itself where it has none."""
@@ -102,12 +105,37 @@ class Vault:
             return document
         return _opened(document, await self._keys(people))
 
-    async def destroy(self, person: str) -> bool:
-        """Erase every text of a person, for good; whether there was a key."""
+    async def erase(self, person: str, position: int) -> bool:
+        """Carry out the erasure that stands at that position of the log; whether nobody had done so before.
+
+        The person's key goes, and what is left is wrapped by a new master key: what a backup holds, nothing opens.
+        """
         async with self._pool.connection() as conn:
-            cursor = await conn.execute("DELETE FROM vault.subject_key WHERE person = %s", (person,))
+            async with conn.transaction():
+                await conn.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
+                done = await conn.execute(
+                    "INSERT INTO vault.erasure (position, person) VALUES (%s, %s) ON CONFLICT DO NOTHING",
+                    (position, person),
+                )
+                if done.rowcount:
+                    await conn.execute("DELETE FROM vault.subject_key WHERE person = %s", (person,))
+                    await self._wrap_anew(conn)
+            self._masters.discard_before(await _generation(conn))
         self._resident.pop(person, None)
-        return cursor.rowcount > 0
+        self._erasures += 1
+        return bool(done.rowcount)
+
+    async def _wrap_anew(self, conn: AsyncConnection[Any]) -> None:
+        """With a generation that no file is of: one may be left by a process that died here, or be the newer truth."""
+        before = await _generation(conn)
+        rows = await (await conn.execute("SELECT person, wrapped FROM vault.subject_key")).fetchall()
+        keys = [(person, self._masters.unwrap(before, wrapped, person)) for person, wrapped in rows]
+        fresh = max(before, self._masters.newest()) + 1
+        self._masters.make(fresh)
+        anew = [(self._masters.wrap(fresh, key, person), person) for person, key in keys]
+        async with conn.cursor() as cursor:
+            await cursor.executemany("UPDATE vault.subject_key SET wrapped = %s WHERE person = %s", anew)
+        await conn.execute("UPDATE vault.master SET generation = %s", (fresh,))
 
     async def _keys(self, people: set[str], make: bool = False) -> dict[str, AESGCM]:
         now = time.monotonic()
@@ -116,8 +144,10 @@ class Vault:
         if missing:
             if make:
                 await self._make(missing)
+            erasures = self._erasures
             loaded = await self._load(missing)
-            self._resident |= {person: (now, key) for person, key in loaded.items()}
+            if erasures == self._erasures:  # else one of these may be gone since they were read
+                self._resident |= {person: (now, key) for person, key in loaded.items()}
             found |= loaded
         return found
 
@@ -126,25 +156,43 @@ class Vault:
         return key if time.monotonic() - since < RESIDENT_SECONDS else None
 
     async def _make(self, people: set[str]) -> None:
-        async with self._pool.connection() as conn:
+        async with self._pool.connection() as conn, conn.transaction():
+            await conn.execute("SELECT pg_advisory_xact_lock_shared(%s)", (LOCK,))
+            generation = await _generation(conn)
+            if generation == 0:
+                self._masters.make(generation)
             for person in people:
-                nonce = os.urandom(NONCE_BYTES)
-                wrapped = nonce + self._master.encrypt(nonce, os.urandom(KEY_BYTES), person.encode())
+                wrapped = self._masters.wrap(generation, os.urandom(KEY_BYTES), person)
                 await conn.execute(
                     "INSERT INTO vault.subject_key (person, wrapped) VALUES (%s, %s) ON CONFLICT DO NOTHING",
                     (person, wrapped),
                 )
 
     async def _load(self, people: set[str]) -> dict[str, AESGCM]:
+        """Raises MasterKeyMissing."""
+        try:
+            return await self._unwrapped(people)
+        except MasterKeyMissing:  # replaced between the query and the file: the next query sees the new one
+            return await self._unwrapped(people)
+
+    async def _unwrapped(self, people: set[str]) -> dict[str, AESGCM]:
         async with self._pool.connection() as conn:
             cursor = await conn.execute(
-                "SELECT person, wrapped FROM vault.subject_key WHERE person = ANY (%s)", (list(people),)
+                "SELECT person, wrapped, generation FROM vault.subject_key, vault.master WHERE person = ANY (%s)",
+                (list(people),),
             )
             rows = await cursor.fetchall()
         return {
-            person: AESGCM(self._master.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], person.encode()))
-            for person, wrapped in rows
+            person: AESGCM(self._masters.unwrap(generation, wrapped, person)) for person, wrapped, generation in rows
         }
+
+
+async def _generation(conn: AsyncConnection[Any]) -> int:
+    """Of the master key that wraps the keys now."""
+    row = await (await conn.execute("SELECT generation FROM vault.master")).fetchone()
+    assert row is not None, "the migration put it there"
+    generation: int = row[0]
+    return generation
 
 
 @cache

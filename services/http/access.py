@@ -13,6 +13,7 @@ from services.handle import Handler
 from services.http.answers import JSON, LINES_JSON, Exchange, Receive, Scope, Send, request_id, send_answer
 from services.http.bodies import check_declared, read_body, unfit
 from services.http.identity import Identities
+from services.http.machines import must_have_scope
 from services.http.problems import BadParameter, MalformedBody, NotCaughtUp, NotYourRole
 
 PATH = "/access/v1/evaluation"
@@ -104,6 +105,7 @@ class Evaluations:
         """Raises Refused; ConnectionError where the caller went away."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
         identity = await self._identities.of(headers.get(b"authorization"))
+        must_have_scope(identity, "access")
         check_query(scope["query_string"])
         asked = evaluation(await read_body(scope, headers, receive, BODY_BYTES_MAX))
         await self._wait_for(asked.context.min_position)
@@ -115,6 +117,7 @@ class Evaluations:
         identity = self._identities.known(exchange.headers.get(b"authorization"))
         if identity is None:
             return False
+        must_have_scope(identity, "access")
         check_query(exchange.query)
         check_declared(exchange.headers, BODY_BYTES_MAX)
         asked = evaluation(exchange.body)

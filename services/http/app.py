@@ -14,12 +14,14 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message
 
 from domain.errors import NotFound, Refused
+from services.api_keys import secrets_in
 from services.handle import Handler
 from services.http import access, audit, commands, description, log, operations, problems, queries
 from services.http.access import Evaluations
 from services.http.answers import NO_STORE, SECURE, Exchange, Receive, Scope, Send, request_id, send_refusal
 from services.http.commands import Commands, Directory
 from services.http.identity import accepted
+from services.http.machines import Machines
 from services.http.operations import Advance, Projecting
 from services.http.problems import (
     BadParameter,
@@ -50,7 +52,7 @@ def build_app(
     advance: Advance,
 ) -> "Door":
     """The ASGI application. `advance` moves a manual clock, and lets what falls due happen. Raises DevelopmentOnly."""
-    identities = accepted(settings)
+    identities = accepted(settings, Machines(handler))
     reads = Reads(handler, pool, vault, identities)
     framework = FastAPI(
         title="Assent",
@@ -81,16 +83,15 @@ def build_app(
         return json_response(access.configuration(str(request.base_url).rstrip("/")))
 
     evaluations = Evaluations(handler, identities)
-    directory = Directory(commands.routes(rotation_key=lambda: str(folder.next())))
-    return Door(Commands(handler, identities, settings.body_bytes_max), directory, evaluations, framework)
+    mints = commands.mints(secrets_in(settings.data / "api-keys"), lambda: str(folder.next()))
+    return Door(Commands(handler, identities, mints, settings.body_bytes_max), evaluations, framework)
 
 
 class Door:
     """Where every request comes in: commands and evaluations are found in a directory, all else is the framework's."""
 
-    def __init__(self, commands_: Commands, directory: Directory, evaluations: Evaluations, framework: FastAPI) -> None:
+    def __init__(self, commands_: Commands, evaluations: Evaluations, framework: FastAPI) -> None:
         self._commands = commands_
-        self._directory = directory
         self._evaluations = evaluations
         self.framework = framework
 
@@ -137,7 +138,7 @@ class Door:
         if path == access.PATH:
             await self._evaluations.answer(scope, receive, send)
             return True
-        if not path.startswith(f"{commands.PREFIX}/") or (found := self._directory.find(path)) is None:
+        if not path.startswith(f"{commands.PREFIX}/") or (found := _DIRECTORY.find(path)) is None:
             return False
         route, texts = found
         await self._commands.answer(route, texts, scope, receive, send)

@@ -13,7 +13,7 @@ import msgspec
 
 from domain.authority import COMMANDS
 from domain.errors import Malformed
-from domain.fields import Bounds, Pattern, hints, marks
+from domain.fields import Bounds, MintMark, Pattern, hints, marks
 from domain.sign_offs import Tree, tree_from
 from services.http.answers import Receive, Scope
 from services.http.problems import BodyTooLarge, MalformedBody, NotJson, UnfitBody
@@ -96,11 +96,17 @@ def _holds_nul(value: Any) -> bool:
 
 
 @cache
+def minted_field(schema: type) -> str | None:
+    """The field whose value the service makes, where there is one: a command's last."""
+    return next((name for name, hint in hints(schema).items() if marks(hint, MintMark) is not None), None)
+
+
+@cache
 def struct_of(schema: type, given: tuple[str, ...] = ()) -> type[msgspec.Struct]:
     """A strict msgspec type with the fields, bounds and defaults of a dataclass, except those given elsewhere."""
     found: list[Any] = []
     for each in fields(schema):
-        if each.name in given:
+        if each.name in given or each.name == minted_field(schema):
             continue
         wire = _wire(hints(schema)[each.name])
         if each.default is not MISSING:
@@ -163,7 +169,7 @@ def _tree(type_: type, value: Any) -> Any:
 
 
 def _builder(schema: type, given: int = 0) -> Callable[[Given, Any], Any]:
-    names = [f.name for f in fields(schema)][given:]
+    names = [f.name for f in fields(schema) if f.name != minted_field(schema)][given:]
     converts = [(nth, convert) for nth, name in enumerate(names) if (convert := _convert(hints(schema)[name]))]
     if not names:
         return lambda path, found: schema(*path)

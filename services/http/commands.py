@@ -3,8 +3,8 @@
 import hmac
 import logging
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from hashlib import sha256
@@ -33,6 +33,8 @@ from domain.grant import (
     SuspendGrant,
     WithdrawNotice,
 )
+from domain.hold import PlaceLegalHold, ReleaseLegalHold
+from domain.key import IssueKey, RevokeKey, RotateKey
 from domain.log import RotateLogKey
 from domain.organization import (
     AddAffiliate,
@@ -76,10 +78,14 @@ from domain.request import (
     SubmitRequest,
     WithdrawRequest,
 )
+from domain.retention import SetRetention
+from domain.subject import EraseSubject
+from services.api_keys import Secrets, digest_of, token_of
 from services.handle import Answer, Handler, Order
 from services.http.answers import JSON, Exchange, Receive, Scope, Send, lines_of, refuse, request_id, send_answer
-from services.http.bodies import Body, Given, body_of, check_declared, instant, read_body
+from services.http.bodies import Body, Given, body_of, check_declared, instant, minted_field, read_body
 from services.http.identity import BACKDATE, Identities, Identity
+from services.http.machines import must_be_person
 from services.http.problems import BadHeader, BadParameter, Headers, ScopeMissing, Unexpected
 from services.log.receipt import Receipt
 
@@ -146,11 +152,15 @@ COMMANDS: dict[str, type] = {
     "/directives/{directive}/lifting": ProposeLifting,
     "/directives/{directive}/lifting/withdrawal": WithdrawLifting,
     "/log/keys/rotation": RotateLogKey,
+    "/keys": IssueKey,
+    "/keys/{key}/rotation": RotateKey,
+    "/keys/{key}/revocation": RevokeKey,
+    "/legal-holds": PlaceLegalHold,
+    "/legal-holds/{hold}/release": ReleaseLegalHold,
+    "/subjects/{subject}/erasure": EraseSubject,
+    "/retention": SetRetention,
 }
 """Every command by its address under /api/v1. The path gives the command's first fields, the body the others."""
-
-FROM_THE_SERVICE: dict[type, tuple[str, ...]] = {RotateLogKey: ("key",)}
-"""What neither the path nor the body gives a command: the service does (`Served`). Nobody tells it of the past."""
 
 UNROUTED: dict[type, str] = {ConfirmLifting: "the second POST to /directives/{directive}/lifting confirms"}
 """Commands without an address of their own, and why."""
@@ -164,6 +174,10 @@ PLURALS = {
     "grant": "grants",
     "directive": "directives",
     "log": "log",
+    "key": "keys",
+    "hold": "legal-holds",
+    "subject": "subjects",
+    "retention": "retention",
 }
 
 
@@ -179,6 +193,11 @@ class Route:
     numbers: tuple[bool, ...]
     body: Body
 
+    @property
+    def mints(self) -> bool:
+        """Whether the service makes a field of the command."""
+        return minted_field(self.command) is not None
+
     def values(self, texts: list[str]) -> Given:
         """What the path gives the command. Raises NotFound where no such thing can exist."""
         for text, accepted in zip(texts, self.accepts, strict=True):
@@ -187,21 +206,11 @@ class Route:
         return tuple(int(t) if is_number else t for t, is_number in zip(texts, self.numbers, strict=True))
 
 
-@dataclass(frozen=True, slots=True)
-class Served(Route):
-    """The same address, where the service itself gives the command's first field."""
-
-    serve: Callable[[], str]
-
-    def values(self, texts: list[str]) -> Given:
-        return (self.serve(),)
-
-
 def route(path: str, command: type) -> Route:
     parts = tuple(None if part.startswith("{") else part for part in path.split("/")[1:])
     given = tuple(part[1:-1] for part in path.split("/") if part.startswith("{"))
     marked = [_accepted(hints(command)[name]) for name in given]
-    body = body_of(command, given or FROM_THE_SERVICE.get(command, ()))
+    body = body_of(command, given)
     return Route(path, command, parts, given, tuple(a for a, _ in marked), tuple(n for _, n in marked), body)
 
 
@@ -215,16 +224,6 @@ def _accepted(hint: Any) -> tuple[re.Pattern[str], bool]:
 
 
 ROUTES: tuple[Route, ...] = tuple(route(path, command) for path, command in COMMANDS.items())
-
-
-def routes(rotation_key: Callable[[], str]) -> tuple[Route, ...]:
-    """Every route of a service, which names the key that the log's key rotates to."""
-    serves: dict[type, Callable[[], str]] = {RotateLogKey: rotation_key}
-    return tuple(_served(here, serves[here.command]) if here.command in serves else here for here in ROUTES)
-
-
-def _served(here: Route, serve: Callable[[], str]) -> Route:
-    return Served(**{each.name: getattr(here, each.name) for each in fields(here)}, serve=serve)
 
 
 class Directory:
@@ -344,6 +343,7 @@ class Told(msgspec.Struct):
 
 def told_of(here: Route, texts: list[str], query: bytes, headers: dict[bytes, bytes], identity: Identity) -> Told:
     """Raises NotFound, BadParameter, BadHeader, ScopeMissing, Malformed."""
+    must_be_person(identity)
     given = here.values(texts)
     dry_run = dry_run_of(query)
     return Told(
@@ -368,7 +368,10 @@ class Written(msgspec.Struct):
 
 
 class CommandAnswer(msgspec.Struct, omit_defaults=True):
-    """What a command did. `version` is that of the caller's view; `number` that of a numbered part it opened."""
+    """What a command did. `version` is that of the caller's view; `number` that of a numbered part it opened.
+
+    `secret` is the token of a machine's key that the command made.
+    """
 
     id: str
     stream: str
@@ -377,6 +380,7 @@ class CommandAnswer(msgspec.Struct, omit_defaults=True):
     events: list[Written]
     number: int | UnsetType = UNSET
     receipt: Receipt | UnsetType = UNSET
+    secret: str | UnsetType = UNSET
 
 
 _encode = msgspec.json.Encoder().encode
@@ -392,6 +396,7 @@ def encoded(answer: Answer) -> bytes:
             [Written(type_, position) for type_, position in answer.events],
             UNSET if answer.number is None else answer.number,
             UNSET if answer.receipt is None else Receipt(**answer.receipt),
+            UNSET if answer.secret is None else answer.secret,
         )
     )
 
@@ -409,12 +414,37 @@ def headers_of(answer: Answer) -> Headers:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The value of a field that the service makes, and the secret behind it where the caller is told one."""
+
+    value: str
+    secret: str | None = None
+
+
+Mint = Callable[[str, bytes], Made]
+"""Makes it for a person's command under an Idempotency-Key (empty for a dry run): the same for the same."""
+
+
+def mints(secrets: Secrets, next_log_key: Callable[[], str]) -> dict[type, Mint]:
+    """What the service makes of each command that nobody can give whole."""
+
+    def key_secret(person: str, key: bytes) -> Made:
+        secret = secrets.of(person, key)
+        return Made(digest_of(secret), secret)
+
+    return {IssueKey: key_secret, RotateKey: key_secret, RotateLogKey: lambda person, key: Made(next_log_key())}
+
+
 class Commands:
     """Takes the request of one command from the first header to the last byte of the answer."""
 
-    def __init__(self, handler: Handler, identities: Identities, body_bytes_max: int) -> None:
+    def __init__(
+        self, handler: Handler, identities: Identities, mints: Mapping[type, Mint], body_bytes_max: int
+    ) -> None:
         self._handler = handler
         self._identities = identities
+        self._mints = mints
         self._body_bytes_max = body_bytes_max
 
     async def answer(self, here: Route, texts: list[str], scope: Scope, receive: Receive, send: Send) -> None:
@@ -423,12 +453,28 @@ class Commands:
         identity = await self._identities.of(headers.get(b"authorization"))
         told = told_of(here, texts, scope["query_string"], headers, identity)
         body = await read_body(scope, headers, receive, self._body_bytes_max)
-        answer = await self._handler.handle(told.order(here, scope["path"], body))
+        order = told.order(here, scope["path"], body)
+        if here.mints:
+            answer = await self._minted(order, told.key or b"")
+        else:
+            answer = await self._handler.handle(order)
         id = request_id(headers.get(b"x-request-id"))
         await send_answer(scope, send, id, status_of(answer), encoded(answer), headers_of(answer))
 
+    async def _minted(self, order: Order, key: bytes) -> Answer:
+        """The answer of a command of which the service makes a part; its secret is told here, and nowhere else."""
+        command, schema = order.command, order.command.__class__
+        made = self._mints[schema](order.person, key)
+        command = replace(command, **{str(minted_field(schema)): made.value})
+        answer = await self._handler.handle(replace(order, command=command))
+        if made.secret is None or answer.dry_run:
+            return answer
+        return replace(answer, secret=token_of(answer.id, made.secret))
+
     def take(self, here: Route, texts: list[str], exchange: Exchange) -> bool:
         """Whether the command could be put into the queue at once. Raises Refused where it never will."""
+        if here.mints:
+            return False
         headers = exchange.headers
         identity = self._identities.known(headers.get(b"authorization"))
         if identity is None:

@@ -202,7 +202,7 @@ def _complete(path: str, operation: Document) -> None:
             },
             {"to": "2026-06-27T14:00:00Z"},
         )
-    if re.fullmatch(r"/api/v1/[a-z]+/\{id\}", path):
+    if re.fullmatch(r"/api/v1/[a-z-]+/\{id\}", path):
         responses["200"]["headers"] = {"ETag": _text_header("The version in quotes, for If-Match")}
         responses["304"] = {"description": "You have this version already"}
         operation["parameters"] = [*operation["parameters"], _header("If-None-Match", "A version you have", '"3"')]
@@ -224,7 +224,7 @@ def _content(path: str) -> Document:
 
 
 LISTS = frozenset(
-    path for path in READS if re.fullmatch(r"/api/v1/[a-z]+|/api/v1/dashboards/[a-z_]+|/api/v1/log/keys", path)
+    path for path in READS if re.fullmatch(r"/api/v1/[a-z-]+|/api/v1/dashboards/[a-z_]+|/api/v1/log/keys", path)
 )
 
 

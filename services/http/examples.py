@@ -5,6 +5,7 @@ from typing import Any
 
 from domain import grant, request
 from domain.directive import EaseDirective, IssueDirective
+from domain.key import IssueKey
 from domain.log import RotateLogKey
 from domain.organization import AddAffiliate, Delegate, RegisterOrganization
 from domain.policy import PublishPolicy
@@ -95,6 +96,7 @@ BODIES: dict[type, dict[str, Any]] = {
         "carve_outs": {"organizations": ["northwind"]},
         "reason": "The release may not be exported for now.",
     },
+    IssueKey: {"organization": "openai", "name": "Gateway in Virginia", "scopes": ["access"]},
     EaseDirective: {"carve_outs": {"organizations": ["northwind"]}, "reason": "A licence was issued."},
     RotateLogKey: {"reason": "The yearly change of keys"},
 }

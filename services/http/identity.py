@@ -5,10 +5,9 @@ else can reach the service.
 """
 
 import ipaddress
-import os
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -19,9 +18,12 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
+from domain import key
 from domain.facts import SYSTEM
 from domain.fields import Pattern, Person, marks
+from services.api_keys import PREFIX
 from services.http.problems import Unauthenticated
+from services.made_once import made_once
 from services.settings import Settings
 
 BACKDATE = "backdate"
@@ -39,11 +41,12 @@ _SCOPES = re.compile(r"[\x21-\x7e]+(?: [\x21-\x7e]+)*|")
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A person, as an issuer vouches for them until `expires` (seconds since 1970, by the real clock)."""
+    """A person, as an issuer vouches for them until `expires` (seconds since 1970, by the real clock); or a machine."""
 
     person: str
     scopes: frozenset[str]
     expires: float
+    is_machine: bool = False
 
 
 class Issuer(Protocol):
@@ -53,17 +56,29 @@ class Issuer(Protocol):
         """Whom the token speaks for. Raises Unauthenticated."""
 
 
-class Identities:
-    """The accepted issuers, and the tokens they vouched for: each is verified once, and remembered until it expires."""
+Machines = Callable[[str], Identity | None]
+"""Whom the token of a machine's key speaks for, now."""
 
-    def __init__(self, issuers: Iterable[Issuer]) -> None:
+KEYS = PREFIX.encode()
+
+
+class Identities:
+    """The accepted issuers, and the tokens they vouched for: each is verified once, and remembered until it expires.
+
+    `machine` knows whose a key's token is. The log can end a key at any time, so it is asked every time.
+    """
+
+    def __init__(self, issuers: Iterable[Issuer], machine: Machines = lambda token: None) -> None:
         self._issuers = tuple(issuers)
+        self._machine = machine
         self._remembered: dict[bytes, Identity] = {}
 
     def known(self, authorization: bytes | None) -> Identity | None:
-        """The caller, where the token was verified earlier and has not expired."""
+        """The caller, where the token was verified earlier and has not expired; a machine's is looked up at once."""
         if authorization is None or authorization[:7].lower() != b"bearer ":
             return None
+        if authorization[7:].startswith(KEYS):
+            return self._machine(authorization[7:].decode("ascii", "replace"))
         known = self._remembered.get(sha256(authorization[7:]).digest())
         return known if known is not None and known.expires > time.time() else None
 
@@ -72,7 +87,7 @@ class Identities:
         if authorization is None or authorization[:7].lower() != b"bearer " or len(authorization) > TOKEN_BYTES_MAX:
             raise Unauthenticated
         digest = sha256(authorization[7:]).digest()
-        if digest not in self._remembered:
+        if digest not in self._remembered and not authorization[7:].startswith(KEYS):
             self._remember(digest, await self._verified(authorization[7:]))
         known = self.known(authorization)
         if known is None:
@@ -152,9 +167,9 @@ class DevelopmentIssuer:
         return _identity(claims)
 
 
-def accepted(settings: Settings) -> Identities:
-    """The identities this service takes: those of the development issuer, or nobody's. Raises DevelopmentOnly."""
-    return Identities([DevelopmentIssuer(settings)] if settings.mode == "development" else [])
+def accepted(settings: Settings, machine: Machines) -> Identities:
+    """The identities this service takes: machines', and those of the development issuer. Raises DevelopmentOnly."""
+    return Identities([DevelopmentIssuer(settings)] if settings.mode == "development" else [], machine)
 
 
 def _identity(claims: dict[str, object]) -> Identity:
@@ -167,8 +182,8 @@ def _identity(claims: dict[str, object]) -> Identity:
 
 
 def is_person(name: str) -> bool:
-    """Whether a name is one that the log takes for a person; the system actor is none."""
-    return _PERSON.fullmatch(name) is not None and name != SYSTEM.person
+    """Whether a name is one that the log takes for a person; the system actor is none, and no machine is."""
+    return _PERSON.fullmatch(name) is not None and name != SYSTEM.person and not name.startswith(key.PERSON)
 
 
 def is_loopback(host: str) -> bool:
@@ -181,16 +196,11 @@ def is_loopback(host: str) -> bool:
 
 
 def _key(path: Path) -> Ed25519PrivateKey:
-    """The key of this installation, in a file only we may read; made on first use, whoever comes first."""
-    if not path.exists():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        fresh = path.with_name(f"{path.name}.{os.getpid()}")
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(pem)
-        with suppress(FileExistsError):
-            os.link(fresh, path)
-        fresh.unlink()
-    key = load_pem_private_key(path.read_bytes(), password=None)
+    """The key of this installation."""
+    key = load_pem_private_key(made_once(path, _new_key), password=None)
     assert isinstance(key, Ed25519PrivateKey), f"{path} holds another kind of key"
     return key
+
+
+def _new_key() -> bytes:
+    return Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

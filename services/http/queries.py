@@ -16,19 +16,23 @@ from domain.request import State as RequestState
 from projections import (
     directives,
     grants,
+    keys,
+    legal_holds,
     organizations,
     pages,
     pending_sign_offs,
     policies,
     releases,
     requests,
+    subjects,
 )
 from services.http import histories
-from services.http.reads import POSITION_MAX, AsOf, Connection, Page, Reads, SlugText, json_response
+from services.http.reads import POSITION_MAX, AsOf, Connection, Page, PersonText, Reads, SlugText, json_response
 from services.log import reader
 
 GrantState = Literal["pending_conditions", "active", "suspended", "revoked", "surrendered", "expired", "superseded"]
 Id = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$", description="Its id")]
+PersonId = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}$", description="Who it is")]
 PhaseName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$", examples=["limited_preview"])]
 
 
@@ -64,6 +68,19 @@ class Organizations(Page):
     kind: OrganizationKind | None = None
 
 
+class Keys(Page):
+    """Which keys: by the organization they read for."""
+
+    organization: SlugText | None = None
+
+
+class LegalHolds(Page):
+    """Which holds: on whom, and whether they stand."""
+
+    person: PersonText | None = None
+    state: Literal["standing", "released"] | None = None
+
+
 class Directives(Page):
     """Which directives: in force or lifted."""
 
@@ -86,12 +103,17 @@ class PendingSignOffs(Page):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of document: its address, the file that answers, and the filters of its list."""
+    """One kind of document: its address, the file that answers, the filters of its list, and how its ids look.
+
+    What a kind's history tells is read at its own address, unless it is for auditors alone, among all events.
+    """
 
     singular: str
     plural: str
     answers: ModuleType
     filters: type[Page]
+    id: Any = Id
+    has_history: bool = True
 
 
 KINDS = (
@@ -101,6 +123,9 @@ KINDS = (
     Kind("organization", "organizations", organizations, Organizations),
     Kind("policy", "policies", policies, Page),
     Kind("directive", "directives", directives, Directives),
+    Kind("key", "keys", keys, Keys, has_history=False),
+    Kind("legal hold", "legal-holds", legal_holds, LegalHolds, has_history=False),
+    Kind("subject", "subjects", subjects, Page, PersonId, has_history=False),
 )
 DASHBOARDS = (Kind("pending_sign_off", "pending_sign_offs", pending_sign_offs, PendingSignOffs),)
 
@@ -109,11 +134,14 @@ def router(reads: Reads) -> APIRouter:
     here = APIRouter(prefix="/api/v1")
     for kind in KINDS:
         one = kind.singular
-        for path, endpoint, summary in (
+        addresses = [
             (f"/{kind.plural}", _list(kind, reads), f"{kind.plural.capitalize()}, page by page"),
             (f"/{kind.plural}/{{id}}", _detail(kind, reads), f"One {one}"),
-            (f"/{kind.plural}/{{id}}/history", _history(one, reads), f"{one.capitalize()}: what happened, in words"),
-        ):
+        ]
+        if kind.has_history:
+            summary = f"{one.capitalize()}: what happened, in words"
+            addresses.append((f"/{kind.plural}/{{id}}/history", _history(one, reads), summary))
+        for path, endpoint, summary in addresses:
             here.add_api_route(path, endpoint, tags=[kind.plural], summary=summary)
     here.add_api_route(
         "/requests/{id}/required-sign-offs",
@@ -155,7 +183,7 @@ def _detail(kind: Kind, reads: Reads) -> Endpoint:
     async def answer(
         request: Request,
         reach: Annotated[Reach, Depends(reads.reader)],
-        id: Id,
+        id: str,
         asked: Annotated[AsOf, Query()],
     ) -> Response:
         async with reads.pool.connection() as conn:
@@ -163,6 +191,7 @@ def _detail(kind: Kind, reads: Reads) -> Endpoint:
             document: pages.Document = await kind.answers.detail(conn, reach, id, at)
         return await reads.detail(request, document, document["version"])
 
+    answer.__annotations__["id"] = kind.id
     return answer
 
 

@@ -12,12 +12,12 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 from pydantic import BaseModel, ConfigDict, Field
 
-from domain.authority import Reach, Reading
-from domain.fields import Label
+from domain.authority import READERS, Reach, Reading, may_read
 from projections import tracking
 from services.handle import Handler
 from services.http.bodies import instant
 from services.http.identity import Identities
+from services.http.machines import must_have_scope
 from services.http.problems import BadParameter, NotCaughtUp, NotYourRole
 from services.log import reader
 from services.vault import Vault
@@ -42,6 +42,12 @@ READS: dict[str, Reading] = {
     "/api/v1/directives": Reading.SIGNED_IN,
     "/api/v1/directives/{id}": Reading.SIGNED_IN,
     "/api/v1/directives/{id}/history": Reading.SIGNED_IN,
+    "/api/v1/keys": Reading.KEYS,
+    "/api/v1/keys/{id}": Reading.KEYS,
+    "/api/v1/legal-holds": Reading.RECORDS,
+    "/api/v1/legal-holds/{id}": Reading.RECORDS,
+    "/api/v1/subjects": Reading.RECORDS,
+    "/api/v1/subjects/{id}": Reading.RECORDS,
     "/api/v1/dashboards/pending_sign_offs": Reading.SIGNED_IN,
     "/api/v1/events": Reading.AUDITOR,
     "/api/v1/log/checkpoint": Reading.SIGNED_IN,
@@ -124,13 +130,15 @@ class Reads:
         """The caller and what they may read, by the table above. Raises Unauthenticated, NotYourRole."""
         path = request.scope["route"].path_format
         identity = await self.identities.of(_header(request, "authorization"))
+        must_have_scope(identity, "read")
         after = request.query_params.get("after", "")
         if after.isdecimal() and len(after) < 19:
             await self.reach_position(int(after))
-        found = self.handler.replica.standing(identity.person, self.handler.clock.now()).reach
-        if READS[path] is Reading.AUDITOR and found.clearance is not Label.AUDITOR:
-            raise NotYourRole("This is for auditors.", "an appointment as auditor")
-        return found
+        stands = self.handler.replica.standing(identity.person, self.handler.clock.now())
+        if not may_read(READS[path], stands.offices):
+            needed = (f"an appointment as {role}" for role in READERS[READS[path]])
+            raise NotYourRole(f"This is for {READS[path].value}.", *needed)
+        return stands.reach
 
     async def reach_position(self, position: int) -> None:
         """Wait until this process knows the log up to there. Raises NotCaughtUp."""

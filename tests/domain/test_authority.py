@@ -5,7 +5,21 @@ from typing import Any, get_args
 
 import pytest
 
-from domain import authority, calendar, directive, grant, log, organization, policy, release, request
+from domain import (
+    authority,
+    calendar,
+    directive,
+    grant,
+    hold,
+    key,
+    log,
+    organization,
+    policy,
+    release,
+    request,
+    retention,
+    subject,
+)
 from domain.errors import AmbiguousAuthority, NotAuthorised, NotFound, Refused
 from domain.facts import By
 from domain.fields import Label
@@ -34,6 +48,7 @@ OFFICES = {
 """oncd is the agency that a command names, ostp another one of the tree and gate, bis one that is in neither;
 openai is the release's provider and northwind the request's customer, anthropic and tinker are not."""
 
+SCOPE = directive.Uses(releases=("gpt-5.6",))
 PEOPLE = tuple(f"{place}.{role}" for place, roles in OFFICES.items() for role in roles)
 
 
@@ -51,9 +66,9 @@ def everybody() -> Story:
     story.given(SignOff("old", "ostp", "approve"), by="sam", ids=["g"])
     story.given(application(), by="nina", ids=["nw"]).given(RegisterRequest("nw"), by="rita")
     story.given(RequestInformation("nw", "oncd", "Why?"), by="olga")
-    return story.given(
-        directive.IssueDirective("Letter", directive.Uses(releases=("gpt-5.6",)), "Danger"), by="omar", ids=["d"]
-    )
+    story.given(directive.IssueDirective("Letter", SCOPE, "Danger"), by="omar", ids=["d"])
+    story.given(key.IssueKey("openai", "Gateway", ("access",)), ids=["k"])
+    return story.given(hold.PlaceLegalHold("nina", "Inquiry"), by="assent.records_officer", ids=["h"])
 
 
 STORY = everybody()
@@ -61,6 +76,7 @@ STORY = everybody()
 ADMINISTRATOR = "assent.administrator"
 REGISTRAR = "assent.registrar"
 DECIDER = "assent.decider"
+RECORDS_OFFICER = "assent.records_officer"
 MANAGER = "openai.release_manager"
 APPLICANT = "northwind.applicant"
 NAMED_OFFICERS = "oncd.reviewer oncd.countersigner oncd.head"
@@ -70,7 +86,6 @@ ALL_SENIORS = f"{NAMED_SENIORS} ostp.countersigner ostp.head"
 EVERY_HEAD = "oncd.head ostp.head bis.head"
 
 TOMORROW = STORY.now + timedelta(days=1)
-SCOPE = directive.Uses(releases=("gpt-5.6",))
 SOME = directive.Uses(organizations=("tinker",))
 
 # The table: who may give the command; everybody else may not.
@@ -137,7 +152,14 @@ MAY: tuple[tuple[Any, str], ...] = (
     (directive.ProposeLifting("d"), "oncd.head"),
     (directive.WithdrawLifting("d"), "oncd.head"),
     (directive.ConfirmLifting("d"), "oncd.head"),
-    (log.RotateLogKey("log+00000001+A", "A year is over"), ADMINISTRATOR),
+    (log.RotateLogKey("A year is over", "log+00000001+A"), ADMINISTRATOR),
+    (key.IssueKey("openai", "Gateway", ("access",)), ADMINISTRATOR),
+    (key.RotateKey("k"), ADMINISTRATOR),
+    (key.RevokeKey("k"), ADMINISTRATOR),
+    (hold.PlaceLegalHold("nina", "Inquiry"), RECORDS_OFFICER),
+    (hold.ReleaseLegalHold("h"), RECORDS_OFFICER),
+    (subject.EraseSubject("nina"), RECORDS_OFFICER),
+    (retention.SetRetention(30), RECORDS_OFFICER),
 )
 
 READERS = f"{ALL_OFFICERS} {MANAGER} {APPLICANT} {REGISTRAR} {DECIDER} assent.auditor"
@@ -155,13 +177,15 @@ def answer(command: Any, person: str) -> str:
 
 @pytest.mark.parametrize(("command", "allowed"), MAY, ids=[f"{type(c).__name__}-{n}" for n, (c, _) in enumerate(MAY)])
 def test_who_may_give_a_command(command: Any, allowed: str) -> None:
-    need_to_know = hasattr(command, "request") or isinstance(getattr(command, "grant", None), str)
+    readers = PEOPLE
+    if hasattr(command, "request") or isinstance(getattr(command, "grant", None), str):
+        readers = tuple(READERS.split())
+    elif isinstance(command, key.RotateKey | key.RevokeKey):
+        readers = (ADMINISTRATOR, "assent.auditor")
+    elif hasattr(command, "hold"):
+        readers = (RECORDS_OFFICER, "assent.auditor")
     expected = {
-        person: "may"
-        if person in allowed.split()
-        else "NotFound"
-        if need_to_know and person not in READERS.split()
-        else "NotAuthorised"
+        person: "may" if person in allowed.split() else "NotAuthorised" if person in readers else "NotFound"
         for person in PEOPLE
     }
     assert {person: answer(command, person) for person in PEOPLE} == expected

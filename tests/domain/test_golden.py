@@ -44,6 +44,8 @@ from domain.grant import (
     RevocationNoticeIssued,
     RevocationNoticeWithdrawn,
 )
+from domain.hold import LegalHoldPlaced, LegalHoldReleased
+from domain.key import KeyIssued, KeyRevoked, KeyRotated
 from domain.log import LogKeyRotated, RollbackAccepted
 from domain.organization import (
     AffiliateAdded,
@@ -98,8 +100,10 @@ from domain.request import (
     SignOffVoided,
     Terms,
 )
+from domain.retention import RetentionSet
 from domain.rulebook import EVENTS
 from domain.sign_offs import AllOf, AtLeast, Leaf, ProposedCondition, Tree, tree_from
+from domain.subject import SubjectErased, SubjectFreed, SubjectHeld
 from tests.spec import days, instant
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -212,6 +216,15 @@ EXAMPLES: tuple[Any, ...] = (
     DirectiveLifted("Confirmed"),
     LogKeyRotated(NEW_KEY, OLD_KEY, "The yearly change of keys"),
     RollbackAccepted(1042, "AQEB", SIGNED, 1000, "AgIC", 992, NEW_KEY, "rosa", "The backup of Tuesday was restored"),
+    KeyIssued("openai", "gateway", "Gateway 1", ("access", "read"), LATER, "0f" * 32),
+    KeyRotated(SOON, "f0" * 32),
+    KeyRevoked("Leaked"),
+    LegalHoldPlaced("nina", "Smith v. Northwind"),
+    LegalHoldReleased("Settled"),
+    SubjectHeld("h"),
+    SubjectFreed("h"),
+    SubjectErased("She asked for it"),
+    RetentionSet(1095),
 )
 BY_NAME = {type(example).__name__: example for example in EXAMPLES}
 

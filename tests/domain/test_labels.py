@@ -113,6 +113,15 @@ DELIBERATIONS = {
     "AppointmentEnded",
     "PowersDelegated",
     "DelegationEnded",
+    "KeyIssued",
+    "KeyRotated",
+    "KeyRevoked",
+    "LegalHoldPlaced",
+    "LegalHoldReleased",
+    "SubjectHeld",
+    "SubjectFreed",
+    "SubjectErased",
+    "RetentionSet",
 }
 """Events that an applicant may not know of at all."""
 
@@ -153,9 +162,9 @@ def test_every_event_is_either_read_by_applicants_or_named_as_deliberation() -> 
     assert {name for name in EVENTS if not is_visible(EVENTS[name], Label.APPLICANT)} == DELIBERATIONS
 
 
-def test_an_agencys_note_is_for_that_agency_alone() -> None:
+def test_an_agencys_note_is_for_that_agency_alone_and_a_secrets_hash_for_auditors() -> None:
     beyond = {(n, f) for n, event in EVENTS.items() for f, label in labels(event).items() if label > Label.INTERAGENCY}
-    assert beyond == {("AgencySignedOff", "note")}
+    assert beyond == {("AgencySignedOff", "note"), ("KeyIssued", "digest"), ("KeyRotated", "digest")}
 
 
 def test_applicants_free_text_is_sealed_and_nothing_else_is() -> None:

@@ -9,13 +9,13 @@ from domain.rulebook import decide
 from tests.spec import Story, cast
 
 FIRST, SECOND, THIRD = (f"assent.test/log+0000000{nth}+{'A' * 44}" for nth in (1, 2, 3))
-ROTATE = RotateLogKey(SECOND, "A year is over")
+ROTATE = RotateLogKey("A year is over", SECOND)
 
 
 def signed_with(*keys: str) -> Story:
     story = cast()
     for key in keys:
-        story.given(RotateLogKey(key, "It is time"))
+        story.given(RotateLogKey("It is time", key))
     return story
 
 
@@ -25,7 +25,7 @@ def rolled_back(story: Story, found_size: int) -> RollbackAccepted:
 
 
 def test_the_first_key_has_none_before_it() -> None:
-    story = cast().when(RotateLogKey(FIRST, "The first")).then(LogKeyRotated(FIRST, None, "The first"))
+    story = cast().when(RotateLogKey("The first", FIRST)).then(LogKeyRotated(FIRST, None, "The first"))
     assert story.state("log-assent") == Log(FIRST)
 
 

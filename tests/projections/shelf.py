@@ -12,7 +12,9 @@ from domain.authority import Office, Reach, reach
 from domain.directive import EaseDirective, IssueDirective, ProposeLifting, Uses
 from domain.facts import Fact
 from domain.grant import RevokeGrant, SatisfyCondition, SuspendGrant
-from domain.organization import AddAffiliate
+from domain.hold import PlaceLegalHold
+from domain.key import IssueKey
+from domain.organization import AddAffiliate, Appoint
 from domain.release import CloseIncident, OpenIncident, ResumeRollout, SignOffPhase
 from domain.request import (
     AmendRequest,
@@ -74,6 +76,8 @@ def a_full_story() -> Story:
     story.given(IssueDirective("Directive 7", Uses(releases=("gpt-5.6",)), "A new risk"), by="bea", ids=["d"])
     story.given(EaseDirective("d", Uses(organizations=("northwind",))), by="bea").given(ProposeLifting("d"), by="ben")
     story.given(AmendRequest("tk", Changes(use="Developer tools, in the EU")), by="tom")
+    story.given(IssueKey("openai", "Gateway", ("access",)), Appoint("assent", "rex", "records_officer"))
+    story.given(PlaceLegalHold("nina", "Inquiry"), by="rex")
     story.at("2026-07-14T09:00:00Z").given(RevokeGrant("g", "Misuse", "Breach of condition 1"), by="carl")
     return approve(second_request(story, "northwind", "nina", "nw3"), "nw3", "g3")
 

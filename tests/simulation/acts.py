@@ -23,6 +23,8 @@ from domain.grant import (
     SuspendGrant,
     WithdrawNotice,
 )
+from domain.hold import PlaceLegalHold, ReleaseLegalHold
+from domain.key import IssueKey, RevokeKey, RotateKey
 from domain.log import RotateLogKey
 from domain.organization import (
     DELEGABLE,
@@ -70,7 +72,9 @@ from domain.request import (
     SubmitRequest,
     WithdrawRequest,
 )
+from domain.retention import SetRetention
 from domain.sign_offs import AllOf, AtLeast, Leaf, ProposedCondition, Tree, waiting
+from domain.subject import EraseSubject
 from tests.simulation.scene import Scene
 
 CLASSES = ("us_person", "ally", "foreign_person")
@@ -722,7 +726,51 @@ def confirm_lifting(scene: Scene) -> Act:
 @act(RotateLogKey, 0.1)
 def rotate_log_key(scene: Scene) -> Act:
     key = f"assent.test/log+{scene.chance.choice('0123'):0>8}+{'A' * 44}"
-    return RotateLogKey(key, "It is time"), scene.chance.choice(("root", "root", "rita"))
+    return RotateLogKey("It is time", key), scene.chance.choice(("root", "root", "rita"))
+
+
+# Machines and texts
+
+
+@act(IssueKey, 0.1)
+def issue_key(scene: Scene) -> Act:
+    here = scene.organization(scene.chance.choice(("assent", "provider", "agency", "customer")))
+    scopes: Any = scene.some(("access", "read", "export")) or ("read",)
+    until = scene.one((None, scene.later(200)))
+    return (IssueKey(here.id, "Machine", scopes, until, "0" * 64), "root") if here else None
+
+
+@act(RotateKey, 0.1)
+def rotate_key(scene: Scene) -> Act:
+    key = scene.one(scene.keys)
+    return (RotateKey(key, scene.chance.randint(0, 48), "1" * 64), "root") if key else None
+
+
+@act(RevokeKey, 0.05)
+def revoke_key(scene: Scene) -> Act:
+    key = scene.one(scene.keys)
+    return (RevokeKey(key, "Leaked"), "root") if key else None
+
+
+@act(PlaceLegalHold, 0.1)
+def place_legal_hold(scene: Scene) -> Act:
+    return PlaceLegalHold(scene.anybody(), "Inquiry"), scene.holder("assent", "records_officer")
+
+
+@act(ReleaseLegalHold, 0.1)
+def release_legal_hold(scene: Scene) -> Act:
+    hold = scene.one(scene.holds)
+    return (ReleaseLegalHold(hold), scene.holder("assent", "records_officer")) if hold else None
+
+
+@act(EraseSubject, 0.1)
+def erase_subject(scene: Scene) -> Act:
+    return EraseSubject(scene.anybody()), scene.holder("assent", "records_officer")
+
+
+@act(SetRetention, 0.03)
+def set_retention(scene: Scene) -> Act:
+    return SetRetention(scene.chance.choice((0, 5, 30))), scene.holder("assent", "records_officer")
 
 
 # What is next, and when

@@ -17,6 +17,7 @@ from tests.simulation.books.grants import Grants
 from tests.simulation.books.offices import Concerned, Offices
 from tests.simulation.books.releases import Releases
 from tests.simulation.books.requests import Requests
+from tests.simulation.books.texts import Texts
 
 NO_CLOSURES: frozenset[date] = frozenset()
 
@@ -38,6 +39,7 @@ class Auditor:
         self.grants = Grants(self)
         self.releases = Releases(self)
         self.directives = Directives()
+        self.texts = Texts(self)
         self._concerned = Concerned(self)
         self._primary: Entry | None = None
         self._last_timer: datetime | None = None
@@ -180,6 +182,8 @@ class Auditor:
                 if entry.data["previous"] != self.log_key or entry.data["key"] == self.log_key:
                     raise Violation("§5", f"the key after {self.log_key} does not name it")
                 self.log_key = entry.data["key"]
+            case "key" | "hold" | "subject" | "retention":
+                self.texts.take(entry)
             case _:
                 raise Violation("§2", f"there is no stream {entry.stream}")
 
@@ -199,6 +203,8 @@ class Auditor:
             self.releases.settled_for(grant.customer, grant.release)
         elif entry.kind == "release":
             self.releases.settled(self.releases.of(entry.id))
+        elif entry.kind == "hold":
+            self.texts.settled(entry)
 
     # What the books ask of each other
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any, TypeVar
 
-from domain import directive, grant, organization, policy, release, request
+from domain import directive, grant, hold, key, organization, policy, release, request
 from domain.facts import Fact
 from domain.organization import PersonAppointed, PowersDelegated
 from tests.simulation.service import Service
@@ -28,6 +28,8 @@ class Scene:
         self.requests: dict[str, dict[str, None]] = {"draft": {}, "submitted": {}, "in_review": {}, "decided": {}}
         self.grants: dict[str, dict[str, None]] = {"live": {}, "ended": {}}
         self.directives: dict[str, dict[str, None]] = {"in_force": {}, "lifted": {}}
+        self.keys: list[str] = []
+        self.holds: list[str] = []
 
     @property
     def now(self) -> datetime:
@@ -153,6 +155,10 @@ class Scene:
                 _move(self.grants, id, "ended" if state.ended else "live")
             case directive.Directive():
                 _move(self.directives, id, state.state)
+            case key.Key() if id not in self.keys:
+                self.keys.append(id)
+            case hold.LegalHold() if id not in self.holds:
+                self.holds.append(id)
 
 
 def stage_of(state: request.AccessRequest) -> str:

@@ -25,6 +25,8 @@ from domain.grant import (
     RevokeGrant,
     SuspendGrant,
 )
+from domain.hold import LegalHoldReleased, PlaceLegalHold, ReleaseLegalHold
+from domain.key import IssueKey, KeyRotated, RevokeKey
 from domain.organization import Appoint, Delegate, EndDelegation
 from domain.policy import Clocks
 from domain.release import (
@@ -57,12 +59,15 @@ from domain.request import (
     SignOffCountersigned,
     WithdrawRequest,
 )
+from domain.retention import SetRetention
 from domain.sign_offs import AllOf, Leaf, ProposedCondition
+from domain.subject import SubjectErased
 from tests.simulation.books import Violation
 from tests.simulation.forgery import Forgery, breach_of, honest, of
 from tests.spec import OSTP, PHASES, Story, appoint, approve, granted, in_review, instant, preview, second_request
 
 OLGA, OMAR, OTTO = of("olga@oncd/reviewer"), of("omar@oncd/head"), of("otto@oncd/head")
+REX = of("rex@assent/records_officer")
 SAM, CORA, CARL = of("sam@ostp/reviewer"), of("cora@commerce/reviewer"), of("carl@commerce/countersigner")
 RAE, DEAN, SYSTEM = of("rae@openai/release_manager"), of("dean@assent/decider"), of("system")
 REQUEST, GRANT, RELEASE = "request-nw", "grant-g", "release-gpt-5.6"
@@ -641,6 +646,42 @@ def an_administrator_signs_off() -> Forgery:
 @breaks("§9")
 def an_agency_advances_a_phase() -> Forgery:
     return Forgery(free_to_advance()).slip(RELEASE, PhaseAdvanced("wider"), OMAR)
+
+
+# Machines and texts
+
+
+def kept() -> Story:
+    story = in_review().given(Appoint("assent", "rex", "records_officer"))
+    return story.given(PlaceLegalHold("nina", "Inquiry"), by="rex", ids=["h"])
+
+
+@breaks("legal_hold")
+def a_person_is_erased_under_a_legal_hold() -> Forgery:
+    return Forgery(kept()).slip("subject-nina", SubjectErased(), REX)
+
+
+@breaks("legal_hold")
+def a_hold_is_not_told_to_the_stream_of_whom_it_keeps() -> Forgery:
+    return Forgery(kept()).drop("SubjectHeld")
+
+
+@breaks("legal_hold")
+def a_hold_is_released_twice() -> Forgery:
+    return Forgery(kept().given(ReleaseLegalHold("h"), by="rex")).slip("hold-h", LegalHoldReleased(), REX)
+
+
+@breaks("retention")
+def a_person_is_erased_before_their_texts_time_is_over() -> Forgery:
+    story = in_review().given(Appoint("assent", "rex", "records_officer")).given(SetRetention(10), by="rex")
+    return Forgery(story).slip("subject-nina", SubjectErased(), REX)
+
+
+@breaks("§9")
+def a_revoked_key_gets_a_new_secret() -> Forgery:
+    story = in_review().given(IssueKey("openai", "Gateway", ("access",)), ids=["k"]).given(RevokeKey("k"))
+    rotated = KeyRotated(instant("2026-07-01T00:00:00Z"), "0" * 64)
+    return Forgery(story).slip("key-k", rotated, of("root@assent/administrator"))
 
 
 # All of them

@@ -83,7 +83,7 @@ class Workload:
     # The beginning
 
     def _begin(self) -> None:
-        roles: tuple[Any, ...] = ("administrator", "registrar", "decider")
+        roles: tuple[Any, ...] = ("administrator", "registrar", "decider", "records_officer")
         appointed = [PersonAppointed("root", role, self.service.now) for role in roles]
         registered = OrganizationRegistered("assent", "Assent", "US")
         self._took(self.service.happened(f"organization-{ASSENT}", [registered, *appointed], SYSTEM))

@@ -80,7 +80,7 @@ def test_loopback_has_several_names(tmp_path: Path, host: str) -> None:
 async def test_production_does_not_take_a_token_of_development(tmp_path: Path) -> None:
     token = DevelopmentIssuer(Settings(data=tmp_path)).issue("cora")
     with pytest.raises(Unauthenticated):
-        await accepted(Settings(data=tmp_path, mode="production")).of(b"Bearer " + token.encode())
+        await accepted(Settings(data=tmp_path, mode="production"), lambda token: None).of(b"Bearer " + token.encode())
 
 
 def part(value: Any) -> str:

@@ -225,6 +225,7 @@ _ADMINISTRATOR: Rule = (("administrator",), _assent)
 _HEAD: Rule = (("head",), _own_agency)
 _REGISTRAR: Rule = (("registrar",), _assent)
 _DECIDER: Rule = (("decider",), _assent)
+_RECORDS_OFFICER: Rule = (("records_officer",), _assent)
 _APPLICANT: Rule = (("applicant",), _customer)
 _MANAGER: Rule = (("release_manager",), _provider)
 _ROLLOUT: Rule = (OFFICERS, _rollout)
@@ -297,6 +298,13 @@ MAY: dict[str, tuple[Rule, ...]] = {
     "LiftingWithdrawn": (_ISSUER,),
     "DirectiveLifted": (_ISSUER,),
     "LogKeyRotated": (_ADMINISTRATOR,),
+    "KeyIssued": (_ADMINISTRATOR,),
+    "KeyRotated": (_ADMINISTRATOR,),
+    "KeyRevoked": (_ADMINISTRATOR,),
+    "LegalHoldPlaced": (_RECORDS_OFFICER,),
+    "LegalHoldReleased": (_RECORDS_OFFICER,),
+    "SubjectErased": (_RECORDS_OFFICER,),
+    "RetentionSet": (_RECORDS_OFFICER,),
 }
 """Whose act an event may be that follows from no other; DESIGN §9 written a second time."""
 
