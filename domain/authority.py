@@ -268,6 +268,51 @@ READERS: dict[Reading, tuple[Role, ...]] = {
 }
 """The roles of `assent`, one of which is needed; where none is named, what one sees depends on one's offices."""
 
+READS: dict[str, Reading] = {
+    "/api/v1/requests": Reading.SIGNED_IN,
+    "/api/v1/requests/{id}": Reading.SIGNED_IN,
+    "/api/v1/requests/{id}/history": Reading.SIGNED_IN,
+    "/api/v1/requests/{id}/required-sign-offs": Reading.SIGNED_IN,
+    "/api/v1/grants": Reading.SIGNED_IN,
+    "/api/v1/grants/{id}": Reading.SIGNED_IN,
+    "/api/v1/grants/{id}/history": Reading.SIGNED_IN,
+    "/api/v1/releases": Reading.SIGNED_IN,
+    "/api/v1/releases/{id}": Reading.SIGNED_IN,
+    "/api/v1/releases/{id}/history": Reading.SIGNED_IN,
+    "/api/v1/organizations": Reading.SIGNED_IN,
+    "/api/v1/organizations/{id}": Reading.SIGNED_IN,
+    "/api/v1/organizations/{id}/history": Reading.SIGNED_IN,
+    "/api/v1/policies": Reading.SIGNED_IN,
+    "/api/v1/policies/{id}": Reading.SIGNED_IN,
+    "/api/v1/policies/{id}/history": Reading.SIGNED_IN,
+    "/api/v1/directives": Reading.SIGNED_IN,
+    "/api/v1/directives/{id}": Reading.SIGNED_IN,
+    "/api/v1/directives/{id}/history": Reading.SIGNED_IN,
+    "/api/v1/keys": Reading.KEYS,
+    "/api/v1/keys/{id}": Reading.KEYS,
+    "/api/v1/legal-holds": Reading.RECORDS,
+    "/api/v1/legal-holds/{id}": Reading.RECORDS,
+    "/api/v1/subjects": Reading.RECORDS,
+    "/api/v1/subjects/{id}": Reading.RECORDS,
+    "/api/v1/dashboards/pending_sign_offs": Reading.SIGNED_IN,
+    "/api/v1/events": Reading.AUDITOR,
+    "/api/v1/log/checkpoint": Reading.SIGNED_IN,
+    "/api/v1/log/tile/{level}/{place}": Reading.SIGNED_IN,
+    "/api/v1/log/tile/entries/{place}": Reading.AUDITOR,
+    "/api/v1/log/proof/{position}": Reading.SIGNED_IN,
+    "/api/v1/log/consistency": Reading.SIGNED_IN,
+    "/api/v1/log/keys": Reading.SIGNED_IN,
+    "/api/v1/development/clock": Reading.ANYONE,
+    "/access/v1/evaluation": Reading.GATEWAY,
+    "/.well-known/authzen-configuration": Reading.ANYONE,
+    "/healthz": Reading.ANYONE,
+    "/readyz": Reading.ANYONE,
+    "/openapi.json": Reading.ANYONE,
+    "/docs": Reading.ANYONE,
+    "/docs/page.css": Reading.ANYONE,
+}
+"""Who may read at each address that takes no command. Which rows and fields they see, the domain says by `Reach`."""
+
 KEPT_FROM_OTHERS = {key.Key: Reading.KEYS, hold.LegalHold: Reading.RECORDS}
 """States that nobody but these readers knows of."""
 

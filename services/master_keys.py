@@ -12,6 +12,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from domain.errors import Refused
 from services.made_once import made_once, sync_folder
 
 KEY_BYTES = 32
@@ -21,8 +22,10 @@ NAME = "master"
 """The file of generation 0; those after it are `master.1`, `master.2`, …"""
 
 
-class MasterKeyMissing(Exception):
+class MasterKeyMissing(Refused):
     """The folder lacks the master key that the database's keys are wrapped with."""
+
+    status, rule, title = 503, "storage", "Sealed texts cannot be opened"
 
 
 class MasterKeys:
@@ -74,7 +77,8 @@ class MasterKeys:
         except InvalidTag:
             raise MasterKeyMissing(
                 f"{person}'s key was wrapped by another master key than the one in {self._folder}: the database is "
-                "from before an erasure, or the folder is another's."
+                "from before an erasure, or the folder is another's.",
+                "the database and the folder of one installation",
             ) from None
 
     def _of(self, generation: int) -> AESGCM:
@@ -84,7 +88,8 @@ class MasterKeys:
             except FileNotFoundError:
                 raise MasterKeyMissing(
                     f"{self._folder} lacks the master key of generation {generation}. Restore the newest copy of that "
-                    "folder; one from before the last erasure opens nothing."
+                    "folder; one from before the last erasure opens nothing.",
+                    f"master key {generation}",
                 ) from None
         return self._loaded[generation]
 

@@ -13,6 +13,7 @@ from psycopg_pool import AsyncConnectionPool
 from starlette.exceptions import HTTPException
 from starlette.types import Message
 
+from domain.authority import READS
 from domain.errors import NotFound, Refused
 from services.api_keys import secrets_in
 from services.handle import Handler
@@ -30,7 +31,7 @@ from services.http.problems import (
     TookTooLong,
     Unexpected,
 )
-from services.http.reads import READS, Reads, json_response
+from services.http.reads import Reads, json_response
 from services.log.folder import SignerFolder
 from services.log.writer import StorageUnavailable
 from services.settings import Settings

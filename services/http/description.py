@@ -15,13 +15,13 @@ from fastapi.openapi.utils import get_openapi
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from domain.authority import COMMANDS as MAY
-from domain.authority import Reading
+from domain.authority import READS, Reading
 from domain.sign_offs import Tree
 from services.http import access, commands, examples
 from services.http.bodies import name_of
 from services.http.commands import PREFIX, ROUTES, CommandAnswer, Route
 from services.http.problems import Problem
-from services.http.reads import READS, json_response
+from services.http.reads import json_response
 
 Document = dict[str, Any]
 

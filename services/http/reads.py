@@ -1,4 +1,4 @@
-"""Who reads, as of when, and what do they get? What reading addresses share, and the table of who may read where."""
+"""Who reads, as of when, and what do they get? What reading addresses share."""
 
 import re
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 from pydantic import BaseModel, ConfigDict, Field
 
-from domain.authority import READERS, Reach, Reading, may_read
+from domain.authority import READERS, READS, Reach, may_read
 from projections import tracking
 from services.handle import Handler
 from services.http.bodies import instant
@@ -21,51 +21,6 @@ from services.http.machines import must_have_scope
 from services.http.problems import BadParameter, NotCaughtUp, NotYourRole
 from services.log import reader
 from services.vault import Vault
-
-READS: dict[str, Reading] = {
-    "/api/v1/requests": Reading.SIGNED_IN,
-    "/api/v1/requests/{id}": Reading.SIGNED_IN,
-    "/api/v1/requests/{id}/history": Reading.SIGNED_IN,
-    "/api/v1/requests/{id}/required-sign-offs": Reading.SIGNED_IN,
-    "/api/v1/grants": Reading.SIGNED_IN,
-    "/api/v1/grants/{id}": Reading.SIGNED_IN,
-    "/api/v1/grants/{id}/history": Reading.SIGNED_IN,
-    "/api/v1/releases": Reading.SIGNED_IN,
-    "/api/v1/releases/{id}": Reading.SIGNED_IN,
-    "/api/v1/releases/{id}/history": Reading.SIGNED_IN,
-    "/api/v1/organizations": Reading.SIGNED_IN,
-    "/api/v1/organizations/{id}": Reading.SIGNED_IN,
-    "/api/v1/organizations/{id}/history": Reading.SIGNED_IN,
-    "/api/v1/policies": Reading.SIGNED_IN,
-    "/api/v1/policies/{id}": Reading.SIGNED_IN,
-    "/api/v1/policies/{id}/history": Reading.SIGNED_IN,
-    "/api/v1/directives": Reading.SIGNED_IN,
-    "/api/v1/directives/{id}": Reading.SIGNED_IN,
-    "/api/v1/directives/{id}/history": Reading.SIGNED_IN,
-    "/api/v1/keys": Reading.KEYS,
-    "/api/v1/keys/{id}": Reading.KEYS,
-    "/api/v1/legal-holds": Reading.RECORDS,
-    "/api/v1/legal-holds/{id}": Reading.RECORDS,
-    "/api/v1/subjects": Reading.RECORDS,
-    "/api/v1/subjects/{id}": Reading.RECORDS,
-    "/api/v1/dashboards/pending_sign_offs": Reading.SIGNED_IN,
-    "/api/v1/events": Reading.AUDITOR,
-    "/api/v1/log/checkpoint": Reading.SIGNED_IN,
-    "/api/v1/log/tile/{level}/{place}": Reading.SIGNED_IN,
-    "/api/v1/log/tile/entries/{place}": Reading.AUDITOR,
-    "/api/v1/log/proof/{position}": Reading.SIGNED_IN,
-    "/api/v1/log/consistency": Reading.SIGNED_IN,
-    "/api/v1/log/keys": Reading.SIGNED_IN,
-    "/api/v1/development/clock": Reading.ANYONE,
-    "/access/v1/evaluation": Reading.GATEWAY,
-    "/.well-known/authzen-configuration": Reading.ANYONE,
-    "/healthz": Reading.ANYONE,
-    "/readyz": Reading.ANYONE,
-    "/openapi.json": Reading.ANYONE,
-    "/docs": Reading.ANYONE,
-    "/docs/page.css": Reading.ANYONE,
-}
-"""Who may read at each address that takes no command. Which rows and fields they see, the domain says by `Reach`."""
 
 WAIT_SECONDS_MAX = 5.0
 """How long a read waits for what it must include."""

@@ -13,12 +13,11 @@ import httpx
 import pytest
 
 from domain.authority import COMMANDS as MAY
-from domain.authority import Reading
+from domain.authority import READS, Reading
 from domain.errors import Refused
 from services.http import commands, problems
 from services.http.app import methods_of
 from services.http.commands import PREFIX
-from services.http.reads import READS
 from services.postgres import EmbeddedPostgres
 from services.settings import Settings
 from tests.services.http.conftest import ORGANIZATIONS, START, Service, served
