@@ -431,7 +431,7 @@ def _office_of_key(world: World, id: str, now: datetime) -> tuple[Office, ...]:
 def acting(command: Any, world: World, person: str, acting_as: tuple[str, str] | None, now: datetime) -> By:
     """As whom the person does this. `acting_as` (organization, role) chooses where several appointments would do."""
     stands = standing(world, person, now)
-    must_see(command, world, person, stands)
+    must_see(command, world, stands)
     able = _able(command, world, stands.offices)
     if acting_as is not None:
         able = [office for office in able if acting_as == (office.organization, office.role)]
@@ -470,7 +470,7 @@ def _lent(command: Any, world: World, office: Office) -> bool:
 # Who sees
 
 
-def must_see(command: Any, world: World, person: str, stands: Standing) -> None:
+def must_see(command: Any, world: World, stands: Standing) -> None:
     """I5 and need to know: what one may not read does not exist. A command that names no stream opens one."""
     name = own_stream(command)
     if name is None or isinstance(command, OPENING):
@@ -480,7 +480,7 @@ def must_see(command: Any, world: World, person: str, stands: Standing) -> None:
             raise NotFound
         case request.AccessRequest() as here:
             customer, concerned = here.customer, concerned_with_request(here)
-            if person in here.recused:
+            if stands.reach.person in here.recused:
                 raise NotFound
         case grant.Grant() as here:
             customer, concerned = here.customer, (*here.agencies, here.provider)

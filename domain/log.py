@@ -1,13 +1,14 @@
 """Log: with which key is it signed, and was any of what was signed ever given up?"""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, ClassVar, assert_never
 
 from domain.errors import KeyInUse, RollbackTooLate
 from domain.facts import By, Event, Fact
 from domain.fields import MINTED, Pattern, Public, Text
+from domain.values import replace, unguarded
 from domain.world import World
 
 KIND = "log"
@@ -58,6 +59,7 @@ class RollbackAccepted:
 # State
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Log:
     """The key that signs from the last record on, and what operators accepted, in order."""

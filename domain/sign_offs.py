@@ -207,13 +207,13 @@ def leaf_verdict(leaf: Leaf, sheet: Sheet) -> Verdict:
         return APPROVES
     settled, refusing = 0, False
     for s in sheet.signatures:
-        if s.agency == leaf.agency:
-            confirmed = not leaf.countersign or bool(s.countersigned)
-            if s.position == "refuse":
-                if confirmed:
-                    return REFUSES
-                refusing = True
-            settled += confirmed
+        if s.agency != leaf.agency:
+            continue
+        confirmed = not leaf.countersign or bool(s.countersigned)
+        if s.position == "refuse" and confirmed:
+            return REFUSES
+        refusing = refusing or s.position == "refuse"
+        settled += confirmed
     if refusing or leaf.agency in sheet.asking:
         return WAITS
     return APPROVES if settled >= leaf.quorum or leaf.agency in sheet.deemed else WAITS

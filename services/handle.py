@@ -297,7 +297,6 @@ class _Batch:
             raise NotReached("An order before it in its row was not accepted.")
         command_id = new_id(self._recorded)
         begin, ids = self._seeded(order, order.seed) if order.seed else (self._begin, self._new_id)
-
         world, by = rulebook.handle(
             order.command,
             begin,
@@ -309,7 +308,7 @@ class _Batch:
             None if order.if_match is None else _comparing(order.command, order.if_match),
             order.via,
         )
-        own = 0
+        own = 0  # after what time alone did first
         while world.facts[own].command != command_id:
             own += 1
         version = _version(world.stream(own_stream(order.command) or world.facts[own].stream), by)
