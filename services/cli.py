@@ -32,6 +32,8 @@ from services.assent import MIGRATIONS, Assent, following, running
 from services.clock import ManualClock
 from services.http.identity import BACKDATE, DevelopmentIssuer, DevelopmentOnly
 from services.http.protocol import Protocol
+from services.log import terminal
+from services.log.bundle import NoBundle
 from services.log.folder import LogRefused, SignerFolder
 from services.migrations import MigrationRefused, migrate
 from services.play import BadScenario, Player, StepFailed, Steps, first_instant, read_scenario
@@ -280,9 +282,9 @@ def show_checkpoint(settings: Settings, as_json: bool) -> int:
     return with_database(settings, act)
 
 
-def show_key(settings: Settings) -> int:
+def show_key(folder: SignerFolder) -> int:
     """Print the verifier key of the log's checkpoints; auditors get it once, and not from the log."""
-    print(SignerFolder(settings.data / "signer", settings.origin).verifier())
+    print(folder.verifier())
     return 0
 
 
@@ -312,7 +314,15 @@ def parser() -> argparse.ArgumentParser:
     token.add_argument("--seconds", type=int, default=TOKEN_SECONDS)
     token.add_argument("--backdate", action="store_true", help="allow Occurred-At")
     log = commands.add_parser("log", help="the log as proof")
-    log.add_argument("action", choices=["checkpoint", "key"])
+    acts = log.add_subparsers(dest="action", metavar="ACTION", required=True)
+    newest = acts.add_parser("checkpoint", help="print the newest signed checkpoint")
+    acts.add_parser("key", help="print the verifier key that auditors are to have from elsewhere than the log")
+    exported = acts.add_parser("export", help="write all that is signed to one file that proves itself")
+    exported.add_argument("--to", type=Path, required=True, metavar="FILE")
+    verified = acts.add_parser("verify", help="is the log what was written? An exported file, or the database")
+    verified.add_argument("file", type=Path, nargs="?", help="needs no database and no service")
+    verified.add_argument("--key", help="the log's verifier key, as the auditor was given it")
+    verified.add_argument("--checkpoint", type=Path, metavar="NOTE", help="a checkpoint that the log must begin with")
     projections = commands.add_parser("projections", help="list, rebuild or verify the projections")
     projections.add_argument("action", choices=["list", "rebuild", "verify"])
     projections.add_argument("name", nargs="*", help="which (all)")
@@ -326,7 +336,7 @@ def parser() -> argparse.ArgumentParser:
     simulate.add_argument("--seed", type=int, default=1, help="the same seed gives the same worlds (1)")
     simulate.add_argument("--world", type=int, help="this world alone, with the records of what went wrong")
     simulate.add_argument("--processes", type=int, default=1, help="how many worlds at a time (1)")
-    for each in (life, log, projections, past, simulate):
+    for each in (life, newest, exported, verified, projections, past, simulate):
         each.add_argument("--json", action="store_true", help="print JSON")
     return found
 
@@ -353,6 +363,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         PostgresUnavailable,
         MigrationRefused,
         LogRefused,
+        NoBundle,
         Unable,
         WitnessUnable,
     ) as no:
@@ -391,7 +402,7 @@ def _run(given: argparse.Namespace, settings: Settings) -> int:
             print(token(settings, given.person, scopes, given.seconds))
             return 0
         case "log":
-            return show_key(settings) if given.action == "key" else show_checkpoint(settings, given.json)
+            return _log(given, settings)
         case "projections":
             return with_database(settings, lambda conninfo: project(conninfo, given.action, given.name, given.json))
         case "import":
@@ -409,6 +420,26 @@ def _run(given: argparse.Namespace, settings: Settings) -> int:
             return simulate(given.steps, given.seed, given.world, given.processes, given.json)
         case _:
             raise AssertionError(given.command)
+
+
+def _log(given: argparse.Namespace, settings: Settings) -> int:
+    folder = SignerFolder(settings.data / "signer", settings.origin)
+    match given.action:
+        case "checkpoint":
+            return show_checkpoint(settings, given.json)
+        case "key":
+            return show_key(folder)
+        case "export":
+            return with_database(settings, lambda conninfo: terminal.export_log(conninfo, folder, given.to, given.json))
+        case "verify" if given.file is not None:
+            return terminal.verify_file(given.file, given.key, given.checkpoint, given.json)
+        case "verify":
+            return with_database(
+                settings,
+                lambda conninfo: terminal.verify_database(conninfo, folder, given.key, given.checkpoint, given.json),
+            )
+        case _:
+            raise AssertionError(given.action)
 
 
 def _loop(work: Any) -> int:

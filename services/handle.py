@@ -21,7 +21,7 @@ from domain.facts import SYSTEM, By, Fact
 from domain.fields import Label, is_visible
 from domain.world import EMPTY, Stream, Unloaded, World, fold, own_stream
 from services.clock import Clock
-from services.ids import new_id, seeded_id
+from services.ids import keyed_id, new_id, seeded_id
 from services.log import reader
 from services.log.reader import LogEnd, Pool
 from services.log.writer import Decision, NeedsStreams, Settled, Writer
@@ -295,7 +295,8 @@ class _Batch:
         """Versions are those of the caller's view, and so is what If-Match compares."""
         if not (order.after is None or id(order.after) in self._accepted or self._incomplete):
             raise NotReached("An order before it in its row was not accepted.")
-        command_id = new_id(self._recorded)
+        key, now = order.key, self._recorded
+        command_id = keyed_id(now, key, order.fingerprint) if key else new_id(now)
         begin, ids = self._seeded(order, order.seed) if order.seed else (self._begin, self._new_id)
         world, by = rulebook.handle(
             order.command,

@@ -4,16 +4,14 @@ import asyncio
 import json
 import logging
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
-from rich.console import Console
-from rich.progress import Progress
 
 from domain.errors import Refused
 from domain.facts import Fact
@@ -24,6 +22,7 @@ from projections.state_table import Connection, StateTable
 from services.log import reader
 from services.log.follower import follow
 from services.migrations import Migration
+from services.progress import shown
 
 MIGRATIONS: tuple[Migration, ...] = (Migration(200, "projections", tracking.TABLES),)
 
@@ -157,7 +156,11 @@ async def _act(projecting: Projecting, action: str, tables: Sequence[StateTable]
         return [_standing_entry(each) for each in await projecting.standings() if each.name in chosen]
     entries = []
     for table in tables:
-        with _shown(f"{action} {table.name}", await projecting.log_size()) as report:
+        with shown(f"{action} {table.name}", await projecting.log_size()) as done:
+
+            def report(position: int, done: Callable[[int], None] = done) -> None:
+                done(position + 1)
+
             if action == "rebuild":
                 position = await projecting.rebuild(table, report)
                 text = f"made again from the log, up to position {position}"
@@ -180,14 +183,3 @@ def _verified_entry(name: str, found: Verified) -> dict[str, Any]:
         text = f"differs from the replay up to position {found.position}: in {found.difference.table}, only in the "
         text += f"{found.difference.only_in}: {found.difference.row}"
     return {"name": name, "ok": found.difference is None, **asdict(found), "text": text}
-
-
-@contextmanager
-def _shown(title: str, size: int) -> Iterator[Report]:
-    """A progress bar, on a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda position: None
-        return
-    with Progress(*Progress.get_default_columns(), console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(title, total=size)
-        yield lambda position: progress.update(task, completed=position + 1)

@@ -6,11 +6,12 @@ Left of the bar is known only when the log takes the fact in; the tail on the ri
 never serialised again: readers pass the stored bytes on.
 """
 
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from eventsourcing.persistence import Mapper, StoredEvent
@@ -152,6 +153,36 @@ def read(record: bytes) -> Fact:
         _event_decoder(found.type)(found.data),
         found.salt,
     )
+
+
+class Outline(NamedTuple):
+    """What stands in a record beside who acted, as bytes; `data` is the event itself."""
+
+    position: bytes
+    stream: bytes
+    version: bytes
+    type: bytes
+    recorded: bytes
+    occurred: bytes
+    command: bytes
+    cause: bytes
+    data: bytes
+
+
+def outline(record: bytes) -> Outline | None:
+    """The parts of a record that has exactly the keys of DESIGN §5, in their order; None where it has not."""
+    found = _OUTLINE.fullmatch(record)
+    return None if found is None else Outline(*found.groups())
+
+
+_TEXT = rb'"(?:[^"\\]|\\.)*"'
+_OUTLINE = re.compile(
+    rb'\{"position":(0|[1-9][0-9]*),"stream":"([a-z]+-[a-z0-9][a-z0-9.-]*)","version":([1-9][0-9]*)'
+    rb',"type":"([A-Za-z]+)","recorded":"([^"\\]*)","occurred":"([^"\\]*)"'
+    rb',"by":\{"person":%(text)s,"organization":%(text)s,"role":%(text)s,"via":\[(?:%(text)s(?:,%(text)s)*)?\]\}'
+    rb',"command":"([^"\\]*)","cause":(null|0|[1-9][0-9]*),"salt":"[0-9a-f]+","data":(\{.*\})\}' % {b"text": _TEXT},
+    re.DOTALL,
+)
 
 
 def recorded_at(record: bytes) -> datetime:

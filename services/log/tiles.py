@@ -6,7 +6,7 @@ The nodes of tiles that are not complete yet come from the leaves, or from the r
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 from domain.errors import Refused
@@ -173,3 +173,34 @@ async def inclusion(conn: Connection, position: int, size: int) -> list[bytes]:
 async def consistency(conn: Connection, size1: int, size2: int) -> list[bytes]:
     """The proof that the log of a signed size2 begins with that of size1. Raises ProofRefused from 0 or backwards."""
     return consistency_proof(size1, size2, await nodes(conn, consistency_needs(size1, size2), size2))
+
+
+class Tiling:
+    """A tree that grows, cut into tiles."""
+
+    def __init__(self) -> None:
+        self._open: list[list[bytes]] = [[]]
+        self._complete = [0]
+
+    def add(self, leaf: bytes) -> list[tuple[int, int, list[bytes]]]:
+        """The tiles that the next leaf makes complete, the lowest first: level, index and 256 hashes."""
+        found: list[tuple[int, int, list[bytes]]] = []
+        level, node = 0, leaf
+        while True:
+            hashes = self._open[level]
+            hashes.append(node)
+            if len(hashes) < WIDTH:
+                return found
+            found.append((level, self._complete[level], hashes))
+            self._open[level] = []
+            self._complete[level] += 1
+            level, node = level + 1, levels(hashes)[-1][0]
+            if level == len(self._open):
+                self._open.append([])
+                self._complete.append(0)
+
+    def edge(self) -> Iterator[tuple[int, int, list[bytes]]]:
+        """The tiles that are not complete, and not empty either."""
+        for level, hashes in enumerate(self._open):
+            if hashes:
+                yield level, self._complete[level], hashes

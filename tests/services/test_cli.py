@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,6 +99,38 @@ def test_the_newest_checkpoint_covers_the_log(told: tuple[Path, str, float, int]
     assert empty == "" and signature.startswith("— assent.localhost/log ")
     key = Verifier.parse(assent(told[0], "log", "key").stdout.strip())
     assert note.parse(printed).verified_by(key)
+
+
+def test_the_log_is_exported_and_verified_without_its_database(
+    told: tuple[Path, str, float, int], tmp_path: Path
+) -> None:
+    file, key = tmp_path / "log.zip", assent(told[0], "log", "key").stdout.strip()
+    live = json.loads(assent(told[0], "log", "verify", "--json").stdout)
+    assert live["ok"] and live["size"] == live["signed_size"] > 80 and live["commands"] > 60 and live["keys"] == [key]
+    exported = assent(told[0], "log", "export", "--to", str(file))
+    assert exported.returncode == 0 and f"log verify {file} --key {key}" in exported.stdout
+    (tmp_path / "note").write_text(assent(told[0], "log", "checkpoint").stdout)
+    known = ("--key", key, "--checkpoint", str(tmp_path / "note"))
+    offline = assent(tmp_path, "log", "verify", str(file), *known)
+    assert offline.returncode == 0 and "no position differs" in offline.stdout
+    assert not (tmp_path / "data").exists()
+
+
+def test_what_differs_is_named_and_what_cannot_be_read_is_not_verified(
+    told: tuple[Path, str, float, int], tmp_path: Path
+) -> None:
+    file, other = tmp_path / "log.zip", tmp_path / "other.zip"
+    assent(told[0], "log", "export", "--to", str(file))
+    with zipfile.ZipFile(file) as whole, zipfile.ZipFile(other, "w") as changed:
+        for name in whole.namelist():
+            changed.writestr(name, whole.read(name).replace(b'"position":7,', b'"position":8,'))
+    differs = assent(tmp_path, "log", "verify", str(other))
+    assert differs.returncode == 1 and "Position 7: " in differs.stdout
+    assert json.loads(assent(tmp_path, "log", "verify", str(other), "--json").stdout)["position"] == 7
+    other.write_bytes(file.read_bytes()[:-100])
+    assert assent(tmp_path, "log", "verify", str(other)).returncode == 2
+    assert assent(tmp_path, "log", "verify", str(tmp_path / "nothing.zip")).returncode == 2
+    assert assent(tmp_path, "log", "verify", str(file), "--key", "nonsense").returncode == 2
 
 
 def test_the_projections_equal_the_replay(told: tuple[Path, str, float, int]) -> None:

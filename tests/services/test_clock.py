@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from domain.fields import Identifier, Pattern, marks
 from services.clock import Clock, ManualClock, RealClock
-from services.ids import ALPHABET, new_id
+from services.ids import ALPHABET, INSTANT_LENGTH, is_keyed, is_keyed_by, keyed_id, new_id
 
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 TIMES = st.datetimes(datetime(1970, 1, 1), datetime(2400, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
@@ -72,3 +72,14 @@ def test_an_id_is_a_uuid_of_version_7() -> None:
 def test_a_time_before_1970_has_no_sortable_id() -> None:
     with pytest.raises(ValueError, match="before 1970"):
         new_id(datetime(1969, 12, 31, tzinfo=UTC))
+
+
+def test_the_id_of_a_command_under_a_key_proves_key_and_fingerprint() -> None:
+    key, fingerprint = b"k" * 32, b"f" * 32
+    made = keyed_id(NEW_YEAR, key, fingerprint)
+    assert is_keyed(made) and made[:INSTANT_LENGTH] == new_id(NEW_YEAR)[:INSTANT_LENGTH]
+    assert is_keyed_by(made, key, fingerprint)
+    assert not is_keyed_by(made, key, None)
+    assert not is_keyed_by(made, b"K" + key[1:], fingerprint) and not is_keyed_by(made, key, b"F" + fingerprint[1:])
+    assert not is_keyed_by(keyed_id(NEW_YEAR, key, None), key, fingerprint)
+    assert not any(is_keyed(new_id(NEW_YEAR)) for _ in range(1_000))
