@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from services.made_once import made_once
+from services.durable import made_once
 
 PREFIX = "assent_"
 """What every token of a key begins with, so that one that leaked is found by whoever looks for it."""

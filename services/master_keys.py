@@ -13,7 +13,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from domain.errors import Refused
-from services.made_once import made_once, sync_folder
+from services.durable import made_once, sync_folder
 
 KEY_BYTES = 32
 NONCE_BYTES = 12

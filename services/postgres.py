@@ -29,6 +29,7 @@ from types import TracebackType
 import psycopg
 from psycopg.conninfo import make_conninfo
 
+from services import durable
 from services.settings import Settings
 
 VERSION_MIN = 15
@@ -262,7 +263,7 @@ class EmbeddedPostgres(Server):
         if done.returncode != 0:
             raise PostgresUnavailable(f"initdb failed: {(done.stderr or done.stdout).strip()}")
         unfinished.rename(self._cluster)
-        _sync_folder(self._home)
+        durable.sync_folder(self._home)
 
     def _socket_folder(self) -> Path:
         """A private folder for the socket: `socket` beside the cluster, or where its path would be too long for a
@@ -447,14 +448,6 @@ def _try_lock(lock: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _tail(log: Path, start: int) -> str:

@@ -18,8 +18,9 @@ from pathlib import Path
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from services import durable
 from services.http.answers import Receive, Scope, Send
-from services.log import durable, note
+from services.log import note
 from services.log.merkle import EMPTY_ROOT, ProofRefused, verify_consistency
 from services.log.note import COSIGNATURE, Checkpoint, NoteRefused, Verifier
 from services.log.submission import BODY_BYTES_MAX, PATH, SIZE_TYPE, Submission
@@ -72,7 +73,6 @@ class WitnessFolder:
 
     def key(self) -> Ed25519PrivateKey:
         """The witness's key, made on first use, after the file that goes with it. Raises WitnessUnable."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self._key_path.exists() and not self._seen_path.exists():
             raise WitnessUnable(
                 f"{self._seen_path} is gone: without it, this witness could cosign a log that was taken back. Restore "

@@ -22,8 +22,8 @@ from domain import key
 from domain.facts import SYSTEM
 from domain.fields import Pattern, Person, marks
 from services.api_keys import PREFIX
+from services.durable import made_once
 from services.http.problems import Unauthenticated
-from services.made_once import made_once
 from services.settings import Settings
 
 BACKDATE = "backdate"

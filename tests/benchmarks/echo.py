@@ -27,7 +27,7 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def serve() -> None:
-    async with serving(echo, replace(Settings(), port=0)) as (_, address):
+    async with serving(echo, replace(Settings(), port=0), has_door=False) as (_, address):
         sys.stdout.write(f"Echo serves {address}\n")
         sys.stdout.flush()
         await asyncio.Event().wait()

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from services import cli, witness
-from services.log import durable, note
+from services import cli, durable, witness
+from services.log import note
 
 MOMENTS: dict[str, tuple[Any, str]] = {
     "before the new file": (durable, "write"),

@@ -241,7 +241,7 @@ def test_what_cannot_be_kept_is_not_cosigned(witness: Witness, log: PaperLog, mo
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as disk:
-        disk.setattr("services.log.durable.write", full)
+        disk.setattr("services.durable.write", full)
         with pytest.raises(OSError, match="No space"):
             witness.add_checkpoint(log.submission(0, 5))
     assert refused(witness, log.submission(3, 6)) == (409, "0\n")
