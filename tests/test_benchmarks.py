@@ -12,9 +12,10 @@ import pytest
 from services.handle import folded
 from services.log.merkle import Frontier, leaf_hash
 from services.log.record import read
-from tests.benchmarks import BENCHMARKS, command, commands, grown, peers
+from tests.benchmarks import BENCHMARKS, command, commands, grown, kill, peers
 from tests.benchmarks.report import Report, Unmeasured, as_text
 from tests.benchmarks.samples import Sample, medians, sample_of, together
+from tests.crash.checker import Fault
 from tests.spec import in_review
 
 
@@ -150,3 +151,32 @@ def test_a_person_reads_every_number() -> None:
         "vs_pgbench 0.5",
         "missing: wrk",
     ]
+
+
+def test_a_round_of_kills_tells_what_was_acknowledged_and_what_became_of_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(kill, "CONTROLS", {})
+    assert command(["kill", "--rounds", "1", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)["figures"]
+    assert figures["acknowledged"] > 0 and figures["rounds"] == 1 and sum(figures["kills"].values()) == 1
+    assert (figures["lost"], figures["duplicated"], figures["unresolved"], figures["violations"]) == (0, 0, 0, {})
+
+
+@pytest.mark.parametrize(("faulty", "caught", "code"), [(False, True, 0), (True, True, 1), (False, False, 1)])
+def test_a_kill_that_left_a_fault_and_a_control_that_nothing_found_end_in_a_one(
+    faulty: bool, caught: bool, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fault = Fault("nothing_acknowledged_is_lost", "It is not in the log.")
+
+    async def struck(*_: object) -> kill.Tally:
+        return kill.Tally(faults={fault: None} if faulty else {}, seconds=[1.0])
+
+    async def controlled(*_: object) -> dict[str, bool]:
+        return {"caught": caught}
+
+    monkeypatch.setattr(kill, "struck", struck)
+    monkeypatch.setattr(kill, "controlled", controlled)
+    assert command(["kill", "--json"]) == code
+    figures = json.loads(capsys.readouterr().out)["figures"]
+    assert figures["lost"] == faulty == sum(figures["violations"].values())

@@ -5,10 +5,10 @@ import json
 import sys
 from collections.abc import Sequence
 
-from tests.benchmarks import commands, growth, imports
+from tests.benchmarks import commands, growth, imports, kill
 from tests.benchmarks.report import Unmeasured, as_text
 
-BENCHMARKS = {"commands": commands, "growth": growth, "import": imports}
+BENCHMARKS = {"commands": commands, "growth": growth, "import": imports, "kill": kill}
 """A benchmark is a module whose first line says what it measures, with `add_options(parser)` and `run(options)`."""
 
 
@@ -24,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def command(arguments: Sequence[str]) -> int:
-    """Measure and print: 0 when it was done, 1 when what was measured went wrong, 2 (SystemExit) for bad arguments."""
+    """Measure and print. 0; 1 when what was measured went wrong or does not hold; 2 (SystemExit) for bad arguments."""
     options = parser().parse_args(arguments)
     try:
         report = BENCHMARKS[options.name].run(options)
@@ -32,4 +32,4 @@ def command(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"{wrong}\n")
         return 1
     sys.stdout.write((json.dumps(report.as_object()) if options.json else as_text(report)) + "\n")
-    return 0
+    return 0 if report.holds else 1

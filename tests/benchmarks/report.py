@@ -11,14 +11,20 @@ class Unmeasured(Exception):
 
 @dataclass
 class Report:
-    """`ratios` are ours ÷ theirs, in rate; `missing` names the peers that could not be had, and why."""
+    """`ratios` are ours ÷ theirs, in rate; `missing` names the peers that could not be had, and why.
+
+    `holds`: whether the figures bear out what they were to show. It is not printed; it is the exit code.
+    """
 
     figures: dict[str, Any] = field(default_factory=dict)
     ratios: dict[str, float] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
+    holds: bool = True
 
     def as_object(self) -> dict[str, Any]:
-        return asdict(self)
+        found = asdict(self)
+        del found["holds"]
+        return found
 
 
 def as_text(report: Report) -> str:

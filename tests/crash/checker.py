@@ -1,7 +1,8 @@
 """Does the log bear out what callers were told, whatever was killed meanwhile?
 
 The auditor of the kill tests. It reads the database, not the service, and shares no code with what it checks: RFC 6962,
-the command key and the rules below are written down here a second time. A fault is a sentence that names the place.
+the command key and the rules below are written down here a second time. Each check is named as the promise it tests; a
+fault is a broken promise and a sentence that names the place.
 """
 
 from base64 import b64decode, b64encode
@@ -9,15 +10,30 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from hashlib import sha256
 from itertools import accumulate, groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 Faults = Iterator[str]
+
+
+class Fault(NamedTuple):
+    """A promise that was not kept, by the name of its check, and where."""
+
+    check: str
+    words: str
+
+    def __str__(self) -> str:
+        return f"{self.check}: {self.words}"
+
+
+def named(check: str, found: Iterable[str]) -> list[Fault]:
+    return [Fault(check, words) for words in found]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +69,15 @@ class Told:
     def _positions(self) -> list[int]:
         return [event["position"] for event in self.answer["events"]]
 
+    @property
+    def accepted(self) -> bool:
+        return self.status == 201
+
+    @property
+    def settled(self) -> bool:
+        """Whether the caller knows what became of it: not 503, not a broken connection, not an error of ours."""
+        return 200 <= self.status < 500
+
     def __str__(self) -> str:
         return f"{self.person} {self.path} ({self.key})"
 
@@ -71,23 +96,29 @@ class Row:
     said: dict[str, Any] = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Log:
-    """All that the database holds of the log, in order, and the public key that its checkpoints are signed with."""
+    """All that the database holds of the log, in order, and the public key that its checkpoints are signed with.
+
+    `shown` are the notes that anybody was ever shown, wherever they are now: those who saw them keep them.
+    """
 
     rows: Sequence[Row]
     heads: Sequence[tuple[int, bytes]]
     checkpoints: Sequence[tuple[int, str]]
     signer: bytes
+    shown: Sequence[str] = ()
 
-    def by_key(self) -> dict[bytes, Row]:
-        return {row.command_key: row for row in self.rows if row.command_key is not None}
+    @cached_property
+    def keys(self) -> dict[bytes, Row]:
+        """The first event of each command, by its key."""
+        return {row.command_key: row for row in reversed(self.rows) if row.command_key is not None}
 
     def of_type(self, *types: str) -> Iterator[Row]:
         return (row for row in self.rows if row.type in types)
 
 
-def read_log(conninfo: str, signer: bytes) -> Log:
+def read_log(conninfo: str, signer: bytes, shown: Sequence[str] = ()) -> Log:
     """The log as one snapshot has it."""
     with psycopg.connect(conninfo) as conn:
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
@@ -98,12 +129,18 @@ def read_log(conninfo: str, signer: bytes) -> Log:
         rows = [Row(*values) for values in events]
         heads = conn.execute("SELECT size, root FROM tree_head ORDER BY size").fetchall()
         checkpoints = conn.execute("SELECT size, note FROM checkpoint ORDER BY size").fetchall()
-    return Log(rows, heads, checkpoints, signer)
+    return Log(rows, heads, checkpoints, signer, shown)
 
 
-def faults(log: Log, told: Sequence[Told]) -> list[str]:
-    """Everything that is wrong, in the order of the checks below; empty where nothing is."""
-    return [fault for check in CHECKS for fault in check(log, told)]
+def faults(log: Log, told: Sequence[Told]) -> list[Fault]:
+    """Everything that is wrong, in the order of the checks below; empty where nothing is.
+
+    Most checks look records up by their position: where one is missing, only what needs no position is checked.
+    """
+    checks = (
+        CHECKS if not any(positions_have_no_gap(log, told)) else (positions_have_no_gap, nothing_acknowledged_is_lost)
+    )
+    return [fault for check in checks for fault in named(check.__name__, check(log, told))]
 
 
 # The log by itself
@@ -163,16 +200,34 @@ def heads_are_the_trees_roots(log: Log, _: Sequence[Told]) -> Faults:
 
 def checkpoints_are_signed_roots(log: Log, _: Sequence[Told]) -> Faults:
     roots = roots_of(row.leaf for row in log.rows)
-    key = Ed25519PublicKey.from_public_bytes(log.signer)
     for size, note in log.checkpoints:
-        text, signature = note.rsplit("\n\n", 1)
-        lines = text.split("\n")
-        if size >= len(roots) or lines[1:] != [str(size), _base64(roots[size])]:
-            yield f"The checkpoint of size {size} does not have the root of that many records."
-        try:
-            key.verify(b64decode(signature.split(" ")[-1])[4:], f"{text}\n".encode())
-        except InvalidSignature:
-            yield f"The checkpoint of size {size} is not signed by the log's key."
+        yield from _faults_of_note(log, roots, note, size)
+
+
+def checkpoints_never_fork(log: Log, _: Sequence[Told]) -> Faults:
+    """Whoever was shown a checkpoint holds a promise: the log goes on from there, and never has another beginning."""
+    roots = roots_of(row.leaf for row in log.rows)
+    for note in log.shown:
+        yield from _faults_of_note(log, roots, note, int(note.split("\n")[1]))
+
+
+def _faults_of_note(log: Log, roots: Sequence[bytes], note: str, size: int) -> Faults:
+    text, signatures = note.rsplit("\n\n", 1)
+    lines = text.split("\n")
+    if size >= len(roots) or lines[1:3] != [str(size), _base64(roots[size])]:
+        yield f"The checkpoint of size {size} does not have the root of that many records; there are {len(log.rows)}."
+    own = [line for line in signatures.splitlines() if line.startswith(f"\N{EM DASH} {lines[0]} ")]
+    if not own or not all(_is_signed(text, line, log.signer) for line in own):
+        yield f"The checkpoint of size {size} is not signed by the log's key."
+
+
+def _is_signed(text: str, line: str, public: bytes) -> bool:
+    """Whether a signature line of a C2SP note (name, base64 of key id and signature) is of that Ed25519 key."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(b64decode(line.split(" ")[-1])[4:], f"{text}\n".encode())
+    except InvalidSignature:
+        return False
+    return True
 
 
 def roots_of(leaves: Iterable[bytes]) -> list[bytes]:
@@ -226,7 +281,7 @@ def occupancy(log: Log) -> Iterator[tuple[str, int, int, int | None]]:
                 here.add(data["customer"])
             case _:
                 here.discard(data["customer"])
-        yield row.stream, row.position, len(here), caps[row.stream]
+        yield row.stream, row.position, len(here), caps.get(row.stream)
 
 
 def officers_change_their_mind_or_stay_quiet(log: Log, _: Sequence[Told]) -> Faults:
@@ -272,19 +327,29 @@ def decided_once(log: Log, _: Sequence[Told]) -> Faults:
 
 def every_caller_was_told_something_final(_: Log, told: Sequence[Told]) -> Faults:
     for each in told:
-        if not 200 <= each.status < 500:
+        if not each.settled:
             yield f"{each} ended in {each.status} after {each.attempts} attempts."
 
 
-def what_was_acknowledged_is_in_the_log(log: Log, told: Sequence[Told]) -> Faults:
-    """At the very positions, with the very leaf and size; applicants are told only of the events they may see."""
-    by_key, sizes = log.by_key(), [size for size, _ in log.heads]
+def only_rules_and_history_refuse(_: Log, told: Sequence[Told]) -> Faults:
+    """These callers act on what is there and theirs to act on: any other refusal is that of a service left behind."""
     for each in told:
-        row = by_key.get(each.command_key)
-        if each.status != 201:
-            continue
-        if row is None:
+        if each.settled and each.status not in (201, 409):
+            yield f"{each} was answered {each.status}: {each.answer}."
+
+
+def nothing_acknowledged_is_lost(log: Log, told: Sequence[Told]) -> Faults:
+    for each in told:
+        if each.accepted and each.command_key not in log.keys:
             yield f"{each} was acknowledged at position {each.answer['position']} and is not in the log."
+
+
+def answers_are_what_the_log_has(log: Log, told: Sequence[Told]) -> Faults:
+    """The very positions, leaf and size; applicants are told only of the events they may see."""
+    sizes = [size for size, _ in log.heads]
+    for each in told:
+        row = log.keys.get(each.command_key)
+        if not each.accepted or row is None:
             continue
         size = sizes[bisect_right(sizes, row.position)] if sizes and row.position < sizes[-1] else len(log.rows)
         own = [other for other in log.rows[row.position : size] if other.said["command"] == row.said["command"]]
@@ -303,29 +368,45 @@ def what_was_acknowledged_is_in_the_log(log: Log, told: Sequence[Told]) -> Fault
             yield f"{each} was told version {each.answer['version']}; the log has {versions[-1]}."
 
 
-def keys_in_the_log_are_those_acknowledged(log: Log, told: Sequence[Told]) -> Faults:
-    """Each once: nothing was written for a caller who was refused (I18), and nothing that nobody was told of."""
-    acknowledged = {each.command_key for each in told if each.status == 201}
-    refused = {each.command_key: each for each in told if each.status != 201}
-    seen: set[bytes] = set()
-    for row in log.rows:
-        key = row.command_key
-        if key is None:
-            continue
-        if key in seen:
-            yield f"The command at position {row.position} is there twice."
-        elif key in refused:
-            yield f"{refused[key]} was answered {refused[key].status} and is at position {row.position}."
-        elif key not in acknowledged:
-            yield f"Nobody was told of the command at position {row.position}."
-        seen.add(key)
+def each_command_is_there_once(log: Log, told: Sequence[Told]) -> Faults:
+    """By its key, and by the answers: each command that a person wrote is the one that some caller was told of.
+
+    So a command that was repeated and taken twice is found also where its key was not kept. Of a command without a
+    final answer it is not known whether it was taken.
+    """
+    answered = {log.rows[each.first].said["command"] for each in told if each.accepted and each.first < len(log.rows)}
+    others = {each.command_key for each in told if not each.accepted}
+    commands, keys = set[str](), set[bytes]()
+    for command, rows in groupby(log.rows, key=lambda row: str(row.said["command"])):
+        written = list(rows)
+        own = {row.command_key for row in written if row.command_key is not None}
+        if command in commands or own & keys:
+            yield f"The command at position {written[0].position} is there twice."
+        elif command not in answered and not own & others and _is_a_persons(written[0]):
+            yield f"Nobody was told of the command at position {written[0].position}."
+        commands.add(command)
+        keys |= own
+
+
+def _is_a_persons(row: Row) -> bool:
+    """And not of the service itself: timers, and what an empty log begins with."""
+    person: str = row.said["by"]["person"]
+    return person != "system"
+
+
+def what_was_refused_left_no_event(log: Log, told: Sequence[Told]) -> Faults:
+    """I18."""
+    for each in told:
+        row = log.keys.get(each.command_key)
+        if row is not None and each.settled and not each.accepted:
+            yield f"{each} was answered {each.status} and is at position {row.position}."
 
 
 class RealTime:
     """Between which prefixes of the log must a command have been decided, by what others were told and when?"""
 
     def __init__(self, told: Sequence[Told]) -> None:
-        by_end = sorted((each for each in told if each.status == 201), key=lambda each: each.heard)
+        by_end = sorted((each for each in told if each.accepted), key=lambda each: each.heard)
         by_start = sorted(by_end, key=lambda each: each.sent, reverse=True)
         self._ends = [each.heard for each in by_end]
         self._lasts = list(accumulate((each.last for each in by_end), max))
@@ -347,7 +428,7 @@ def order_is_that_of_real_time(log: Log, told: Sequence[Told]) -> Faults:
     """A command that was sent after another was acknowledged stands behind it."""
     real_time = RealTime(told)
     for each in told:
-        if each.status == 201 and each.first <= (earlier := real_time.after(each.sent)):
+        if each.accepted and each.first <= (earlier := real_time.after(each.sent)):
             yield f"{each} has position {each.first}, and was sent after {earlier} had been acknowledged."
 
 
@@ -409,13 +490,17 @@ CHECKS = (
     leaves_are_the_records_hashes,
     heads_are_the_trees_roots,
     checkpoints_are_signed_roots,
+    checkpoints_never_fork,
     caps_hold,
     officers_change_their_mind_or_stay_quiet,
     questions_take_their_course,
     decided_once,
     every_caller_was_told_something_final,
-    what_was_acknowledged_is_in_the_log,
-    keys_in_the_log_are_those_acknowledged,
+    only_rules_and_history_refuse,
+    nothing_acknowledged_is_lost,
+    answers_are_what_the_log_has,
+    each_command_is_there_once,
+    what_was_refused_left_no_event,
     order_is_that_of_real_time,
     refusals_were_right_at_some_moment,
 )
@@ -424,7 +509,7 @@ CHECKS = (
 # Between one look and the next
 
 
-def rewritten(before: Log, after: Log) -> Faults:
+def history_stays(before: Log, after: Log) -> Faults:
     """What was in the log stays as it was."""
     for old, new in zip(before.rows, after.rows, strict=False):
         if old != new:
@@ -435,8 +520,40 @@ def rewritten(before: Log, after: Log) -> Faults:
         yield f"The checkpoint of size {size} has changed."
 
 
-def repeated_otherwise(told: Iterable[Told], again: Iterable[Told]) -> Faults:
-    """A repeated Idempotency-Key gives the first answer."""
+def a_repeated_key_gives_the_first_answer(told: Iterable[Told], again: Iterable[Told]) -> Faults:
     for first, second in zip(told, again, strict=True):
         if (first.status, first.answer) != (second.status, second.answer):
             yield f"{first} was told {first.answer} and, when it was repeated, {second.status} {second.answer}."
+
+
+def receipts_are_proven(log: Log, proofs: Iterable[tuple[Told, dict[str, Any]]]) -> Faults:
+    """The proof that the service shows for a receipt leads from its leaf to a later checkpoint of this very log."""
+    roots = roots_of(row.leaf for row in log.rows)
+    for each, proof in proofs:
+        receipt, size = each.answer["receipt"], proof["size"]
+        path = [b64decode(node) for node in proof["hashes"]]
+        root = root_by_path(b64decode(receipt["leaf"]), receipt["position"], size, path)
+        if root is None or _base64(root) != proof["root"] or size < receipt["size"]:
+            yield f"{each} has a receipt that {proof} does not prove."
+        elif proof["checkpoint"].split("\n")[1:3] != [str(size), proof["root"]]:
+            yield f"{each} has a receipt whose proof is not of the checkpoint it shows."
+        else:
+            yield from _faults_of_note(log, roots, proof["checkpoint"], size)
+
+
+def root_by_path(leaf: bytes, position: int, size: int, path: Sequence[bytes]) -> bytes | None:
+    """The root to which an inclusion path leads (RFC 9162, 2.1.3.2); None where its length cannot be right."""
+    if not 0 <= position < size:
+        return None
+    root, at, last = leaf, position, size - 1
+    for sibling in path:
+        if last == 0:
+            return None
+        if at % 2 or at == last:
+            root = _node(sibling, root)
+            while at % 2 == 0 and at:
+                at, last = at // 2, last // 2
+        else:
+            root = _node(root, sibling)
+        at, last = at // 2, last // 2
+    return root if last == 0 else None

@@ -35,6 +35,9 @@ ATTEMPT_SECONDS = 20.0
 GIVE_UP_SECONDS = 60.0
 PAUSE_SECONDS = 0.05
 
+UNANSWERED = 0
+"""The status of a command that was given up without any answer."""
+
 
 Answer = tuple[int, dict[str, str], bytes]
 """Status, headers (their names in lower case), content."""
@@ -52,6 +55,7 @@ class Caller:
     tokens: Callable[[str], str]
     told: list[Told]
     rng: random.Random
+    patience_seconds: float = GIVE_UP_SECONDS
     _door: int = 0
     _stream: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
@@ -61,9 +65,13 @@ class Caller:
         request = self._request("POST", person, path, json.dumps(body).encode(), own)
         sent, chance = time.monotonic(), self.rng.random()
         if chance < WANDERING and len(self.doors) > 1:
-            await self._to_next_door()
+            await self.to_next_door()
         ask = self._twice_at_once if chance > 1 - IMPATIENT else self._until_answered
-        status, answer, attempts = await ask(request)
+        try:
+            status, answer, attempts = await ask(request)
+        except asyncio.CancelledError:
+            self.told.append(Told(person, own, path, body, sent, time.monotonic(), UNANSWERED, {}))
+            raise
         told = Told(person, own, path, body, sent, time.monotonic(), status, answer, attempts)
         if not key:
             self.told.append(told)
@@ -103,6 +111,7 @@ class Caller:
     async def _twice_at_once(self, request: bytes) -> tuple[int, dict[str, Any], int]:
         """At two doors, or two connections to the only one. A refusal is decided again, an answer is given again."""
         twin = Caller([*self.doors[self._door + 1 :], *self.doors[: self._door + 1]], self.tokens, [], self.rng)
+        twin.patience_seconds = self.patience_seconds
         both = await asyncio.gather(self._until_answered(request), twin._until_answered(request))
         await twin.close()
         accepted = [(status, answer) for status, answer, _ in both if status == 201]
@@ -110,8 +119,9 @@ class Caller:
         return min(both, key=lambda told: told[0] != 201)
 
     async def _until_answered(self, request: bytes) -> tuple[int, dict[str, Any], int]:
-        """Status, answer and attempts. Status 503 (or 0: no connection) means that it was given up."""
-        deadline, attempts, status, answer = time.monotonic() + GIVE_UP_SECONDS, 0, 0, dict[str, Any]()
+        """Status, answer and attempts. Status 503 (or UNANSWERED: no connection) means that it was given up."""
+        deadline, attempts = time.monotonic() + self.patience_seconds, 0
+        status, answer = UNANSWERED, dict[str, Any]()
         while time.monotonic() < deadline:
             attempts += 1
             try:
@@ -128,10 +138,10 @@ class Caller:
         return status, answer, attempts
 
     async def _try_elsewhere(self) -> None:
-        await self._to_next_door()
+        await self.to_next_door()
         await asyncio.sleep(PAUSE_SECONDS * self.rng.uniform(0.5, 1.5))
 
-    async def _to_next_door(self) -> None:
+    async def to_next_door(self) -> None:
         await self.close()
         self._door = (self._door + 1) % len(self.doors)
 
@@ -201,7 +211,9 @@ class Stage:
     request: str
     release: str
     ends: float
-    questions: list[int] = field(default_factory=list)
+    questions: dict[int, str] = field(default_factory=dict)
+    """Which agency asked which."""
+    surprises: list[str] = field(default_factory=list)
 
     @property
     def open(self) -> bool:
@@ -280,28 +292,36 @@ async def question(caller: Caller, stage: Stage, nth: int) -> None:
     here = f"/requests/{stage.request}/information-requests"
     agency = AGENCIES[nth % len(AGENCIES)]
     while stage.open:
-        number = caller.rng.choice(stage.questions or [0])
         act = caller.rng.choice(("ask", "answer", "accept"))
-        if number == 0 or (act == "ask" and len(stage.questions) < QUESTIONS_MAX):
+        if not stage.questions or (act == "ask" and len(stage.questions) < QUESTIONS_MAX):
             told = await caller.post(officer(agency, 0), here, {"agency": agency, "question": "Who holds the keys?"})
             if told.status == 201:
-                stage.questions.append(told.answer["number"])
-        elif act == "answer":
-            await caller.post("applicant-0", f"{here}/{number}/response", {"answer": "Two founders."})
+                stage.questions[told.answer["number"]] = agency
         else:
-            await caller.post(officer(agency, 0), f"{here}/{number}/acceptance", {})
+            number, asker = caller.rng.choice(list(stage.questions.items()))
+            if act == "accept":
+                await caller.post(officer(asker, 0), f"{here}/{number}/acceptance", {})
+            else:
+                await caller.post("applicant-0", f"{here}/{number}/response", {"answer": "Two founders."})
         await asyncio.sleep(caller.rng.uniform(0, 0.2))
 
 
 async def run(stage: Stage, callers: Sequence[Caller]) -> None:
-    """All callers at once, until the stage ends and each has its last answer."""
+    """All callers at once, until the stage ends and each has its last answer, or one that nobody may be given."""
     assert len(callers) == SIGNERS + RACERS + QUESTIONERS
     signers, rest = callers[:SIGNERS], callers[SIGNERS:]
     racers, questioners = rest[:RACERS], rest[RACERS:]
+
+    async def playing(act: Callable[[Caller, Stage, int], Coroutine[Any, Any, None]], caller: Caller, nth: int) -> None:
+        try:
+            await act(caller, stage, nth)
+        except AssertionError as surprise:
+            stage.surprises.append(str(surprise))
+
     async with asyncio.TaskGroup() as group:
         for act, cast in ((contest, signers), (race, racers), (question, questioners)):
             for nth, caller in enumerate(cast):
-                group.create_task(act(caller, stage, nth))
+                group.create_task(playing(act, caller, nth))
 
 
 async def again(caller: Caller, told: Sequence[Told]) -> list[Told]:

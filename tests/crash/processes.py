@@ -7,8 +7,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,46 +26,39 @@ def free_port() -> int:
         return port
 
 
+PROGRAM = ("services.cli",)
+"""The module that is run, as `./run` does, and what its command line begins with."""
+
+
 @dataclass
-class Service:
-    """One service process on a data folder, at a port of its own; what it prints goes to a file."""
+class Process:
+    """One process of Assent on a data folder, by its command; what it prints goes to a file."""
 
     data: Path
-    port: int = field(default_factory=free_port)
+    command: str
     settings: Mapping[str, str] = field(default_factory=dict)
+    program: Sequence[str] = PROGRAM
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def log(self) -> Path:
-        return self.data.parent / f"service-{self.port}.log"
+        return self.data.parent / f"{self.command}.log"
 
     def start(self) -> None:
         told = {name: value for name, value in os.environ.items() if not name.startswith(("ASSENT_", "DATABASE_"))}
-        own = {"ASSENT_DATA": str(self.data), "ASSENT_PORT": str(self.port), **self.settings}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "services.cli", "serve"],
+                [sys.executable, "-m", *self.program, self.command],
                 cwd=ROOT,
-                env={**told, **own},
+                env={**told, "ASSENT_DATA": str(self.data), **self.settings},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
 
-    async def listening(self) -> None:
-        """Wait until it takes connections."""
-        deadline = time.monotonic() + START_SECONDS_MAX
-        while True:
-            assert self.process is not None and self.process.poll() is None, f"It ended: {self.said()}"
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", self.port)
-            except OSError:
-                assert time.monotonic() < deadline, f"It does not listen: {self.said()}"
-                await asyncio.sleep(0.02)
-            else:
-                writer.close()
-                return
+    async def ready(self) -> None:
+        """It does its work by itself, and what comes of that work tells whether it does."""
 
     def kill(self) -> None:
         assert self.process is not None
@@ -80,25 +73,68 @@ class Service:
         code = self.process.wait(timeout=30)
         return code, time.monotonic() - began
 
+    @property
+    def ended(self) -> bool:
+        return self.process is None or self.process.poll() is not None
+
     def said(self) -> str:
         """Its last words, without those that merely tell of the outage."""
         lines = self.log.read_text().splitlines() if self.log.exists() else []
         return "\n".join(line for line in lines if " WARNING " not in line)[-20_000:]
 
 
+class Service(Process):
+    """A process that serves, at a port of its own."""
+
+    def __init__(self, data: Path, settings: Mapping[str, str] | None = None, program: Sequence[str] = PROGRAM) -> None:
+        self.port = free_port()
+        super().__init__(data, "serve", {"ASSENT_PORT": str(self.port), **(settings or {})}, program)
+
+    @property
+    def log(self) -> Path:
+        return self.data.parent / f"serve-{self.port}.log"
+
+    async def ready(self) -> None:
+        """Wait until it takes connections. Raises NotBack."""
+        deadline = time.monotonic() + START_SECONDS_MAX
+        while True:
+            if self.ended:
+                raise NotBack(f"A service ended at its start: {self.said()[-1_000:]}")
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise NotBack(f"A service does not listen: {self.said()[-1_000:]}") from None
+                await asyncio.sleep(0.02)
+            else:
+                writer.close()
+                return
+
+
+class NotBack(AssertionError):
+    """A process that should do its work does not; the message has its last words."""
+
+
 @contextmanager
-def ended_after(*services: Service) -> Iterator[None]:
-    """Ends the services that run; where the test fails, what they said is part of its output."""
+def ended_after(*processes: Process) -> Iterator[None]:
+    """Ends the processes that still run."""
+    try:
+        yield
+    finally:
+        for process in processes:
+            if not process.ended:
+                process.interrupt()
+
+
+@contextmanager
+def quoted_on_failure(*processes: Process) -> Iterator[None]:
+    """Where the test fails, what the processes said is part of its output."""
     try:
         yield
     except BaseException:
-        for service in services:
-            sys.stdout.write(f"The service at port {service.port} said:\n{service.said()}\n")
+        for process in processes:
+            sys.stdout.write(f"{process.log.stem} said:\n{process.said()}\n")
         raise
-    finally:
-        for service in services:
-            if service.process is not None and service.process.poll() is None:
-                service.interrupt()
 
 
 def tokens(data: Path) -> Callable[[str], str]:
@@ -119,13 +155,28 @@ def postmaster(data: Path) -> int:
 
 def backends(data: Path) -> list[int]:
     """The server's processes that serve a connection, as it titles them."""
-    parent, found = postmaster(data), []
+    return [pid for pid, title in children(postmaster(data)).items() if b"[local]" in title]
+
+
+def children(parent: int) -> dict[int, bytes]:
+    """The living processes that this one forked, and how each is titled."""
+    found = {}
     for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            stat = (folder / "stat").read_text().rpartition(")")[2].split()
-            title = (folder / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if int(stat[1]) == parent and b"[local]" in title:
-            found.append(int(folder.name))
-    return sorted(found)
+        with suppress(OSError):
+            state, its_parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
+            if int(its_parent) == parent and state not in "ZX":
+                found[int(folder.name)] = (folder / "cmdline").read_bytes()
+    return found
+
+
+def state(pid: int) -> str:
+    """The letter that Linux has for what it does; X: it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "X"
+
+
+def kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)

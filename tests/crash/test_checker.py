@@ -11,7 +11,16 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.crash import checker
-from tests.crash.checker import Log, Row, Told, faults, repeated_otherwise, rewritten, roots_of
+from tests.crash.checker import (
+    Log,
+    Row,
+    Told,
+    a_repeated_key_gives_the_first_answer,
+    faults,
+    history_stays,
+    receipts_are_proven,
+    roots_of,
+)
 
 KEY = Ed25519PrivateKey.generate()
 PHASES = [{"name": "preview", "access": "granted", "customer_cap": 1}]
@@ -142,7 +151,14 @@ def a_command_is_written_twice(story: Story) -> tuple[Log, list[Told]]:
 
 @plant("Nobody was told")
 def a_command_is_written_twice_under_two_keys(story: Story) -> tuple[Log, list[Told]]:
-    return sealed_again(story, [*story.rows, replace(story.rows[0], command_key=b"another")]), story.told
+    again = replace(story.rows[0], command_key=b"another", said={**story.rows[0].said, "command": "another"})
+    return sealed_again(story, [*story.rows, again]), story.told
+
+
+@plant("Nobody was told")
+def a_command_is_written_twice_without_its_key(story: Story) -> tuple[Log, list[Told]]:
+    again = replace(story.rows[5], command_key=None, said={**story.rows[5].said, "command": "another"})
+    return sealed_again(story, [*story.rows, again]), story.told
 
 
 @plant("although they hold it already")
@@ -180,6 +196,13 @@ def a_record_is_rewritten_with_its_leaf(story: Story) -> tuple[Log, list[Told]]:
 @plant("does not have the root")
 def a_checkpoint_is_of_another_log(story: Story) -> tuple[Log, list[Told]]:
     return replace(story.log(), checkpoints=a_story().log().checkpoints, rows=story.rows[:5], heads=story.heads[:5]), []
+
+
+@plant("does not have the root")
+def a_checkpoint_that_somebody_holds_is_of_another_log(story: Story) -> tuple[Log, list[Told]]:
+    shown = story.log().checkpoints[0][1]
+    sign_off(other := a_story(), "olga", "two", "approve")
+    return replace(sealed_again(other, other.rows[1:]), shown=[shown]), []
 
 
 @plant("is not signed by the log's key")
@@ -241,6 +264,11 @@ def a_caller_was_told_of_a_failure(story: Story) -> tuple[Log, list[Told]]:
     return story.log(), [*story.told, failed]
 
 
+@plant("was answered 404")
+def what_was_acknowledged_is_unknown_at_another_door(story: Story) -> tuple[Log, list[Told]]:
+    return story.log(), [*story.told, Told("olga", "another", "/requests/one/sign-offs", {}, 20, 21, 404, {})]
+
+
 @plant("no prefix from")
 def a_place_was_refused_that_was_free(story: Story) -> tuple[Log, list[Told]]:
     early = replace(story.told[8], sent=3.0, heard=3.5)
@@ -282,7 +310,7 @@ def test_a_log_that_is_right_has_no_fault() -> None:
 def test_a_planted_fault_is_found(expected: str, planted: Plant) -> None:
     found = faults(*planted(a_story()))
 
-    assert any(expected in fault for fault in found), found
+    assert any(expected in fault.words for fault in found), found
 
 
 def test_every_check_is_shown_to_find_something() -> None:
@@ -302,15 +330,61 @@ def test_history_that_changed_between_two_looks_is_found() -> None:
     before, story = a_story().log(), a_story()
     changed = replace(story.rows[3], leaf=bytes(32))
 
-    assert list(rewritten(before, replace(before, rows=[*story.rows[:3], changed, *story.rows[4:]])))
-    assert list(rewritten(before, replace(before, rows=before.rows[:-1])))
-    assert list(rewritten(before, replace(before, checkpoints=[(1, "another")])))
-    assert not list(rewritten(before, replace(before, rows=[*before.rows, changed])))
+    assert list(history_stays(before, replace(before, rows=[*story.rows[:3], changed, *story.rows[4:]])))
+    assert list(history_stays(before, replace(before, rows=before.rows[:-1])))
+    assert list(history_stays(before, replace(before, checkpoints=[(1, "another")])))
+    assert not list(history_stays(before, replace(before, rows=[*before.rows, changed])))
 
 
 def test_a_repeated_key_that_gives_another_answer_is_found() -> None:
     told = a_story().told
 
-    assert not list(repeated_otherwise(told, told))
-    assert list(repeated_otherwise(told[:1], [replace(told[0], answer={**told[0].answer, "version": 2})]))
-    assert list(repeated_otherwise(told[:1], [replace(told[0], status=409)]))
+    assert not list(a_repeated_key_gives_the_first_answer(told, told))
+    assert list(
+        a_repeated_key_gives_the_first_answer(told[:1], [replace(told[0], answer={**told[0].answer, "version": 2})])
+    )
+    assert list(a_repeated_key_gives_the_first_answer(told[:1], [replace(told[0], status=409)]))
+
+
+def test_a_receipt_without_its_proof_is_found() -> None:
+    story = a_story()
+    log, told = story.log(), story.told[0]
+    leaves, note = [row.leaf for row in story.rows], story.log().checkpoints[0][1]
+    root, size = b64encode(roots_of(leaves)[-1]).decode(), len(leaves)
+    right = {
+        "size": size,
+        "root": root,
+        "hashes": [b64encode(node).decode() for node in path_of(0, leaves)],
+        "checkpoint": note,
+    }
+
+    assert not list(receipts_are_proven(log, [(told, right)]))
+    for wrong in (
+        {"hashes": right["hashes"][:-1]},
+        {"hashes": [*right["hashes"], right["hashes"][0]]},
+        {"size": size - 1},
+        {"size": 0},
+        {"root": b64encode(bytes(32)).decode()},
+        {"checkpoint": note.replace(f"\n{size}\n", f"\n{size + 1}\n")},
+        {"checkpoint": f"{note[:-9]}AAAAAAA=\n"},
+    ):
+        assert list(receipts_are_proven(log, [(told, right | wrong)])), wrong
+
+
+def test_inclusion_paths_of_every_place_lead_to_the_root() -> None:
+    for size in range(1, 20):
+        leaves = [bytes([nth]) * 32 for nth in range(size)]
+        for place in range(size):
+            path = path_of(place, leaves)
+            assert checker.root_by_path(leaves[place], place, size, path) == roots_of(leaves)[-1]
+            assert checker.root_by_path(leaves[place], place, size, [*path, bytes(32)]) != roots_of(leaves)[-1]
+
+
+def path_of(place: int, leaves: list[bytes]) -> list[bytes]:
+    """RFC 9162, 2.1.3.1, as it is written there."""
+    if len(leaves) == 1:
+        return []
+    half = 1 << ((len(leaves) - 1).bit_length() - 1)
+    if place < half:
+        return [*path_of(place, leaves[:half]), roots_of(leaves[half:])[-1]]
+    return [*path_of(place - half, leaves[half:]), roots_of(leaves[:half])[-1]]

@@ -16,8 +16,8 @@ from services.postgres import EmbeddedPostgres
 from services.settings import Settings
 from tests.crash import load
 from tests.crash.checker import Told, faults, read_log
-from tests.crash.processes import Service, ended_after, postmaster, tokens
-from tests.crash.trial import CALLERS, kill
+from tests.crash.processes import Service, ended_after, kill, postmaster, quoted_on_failure, tokens
+from tests.crash.trial import CALLERS
 
 RECOVERY_SECONDS_MAX = 10.0
 STOP_SECONDS_MAX = 2.0
@@ -48,9 +48,9 @@ async def test_while_the_storage_is_down_nothing_is_answered_but_503_and_what_me
     login = f"{parts['user']}:{quote(str(parts['password']))}"
     url = f"postgresql://{login}@/{parts['dbname']}?host={quote(str(parts['host']), safe='')}&port={parts['port']}"
     service = Service(tmp_path / "data", settings={"DATABASE_URL": url})
-    with stopped_after(server), ended_after(service):
+    with stopped_after(server), quoted_on_failure(service), ended_after(service):
         service.start()
-        await service.listening()
+        await service.ready()
         caller, other = caller_of(service), caller_of(service)
         await load.prepare(caller)
         stage = await load.set_stage(caller, 1, 0)
@@ -92,9 +92,9 @@ async def test_a_killed_postmaster_is_back_within_ten_seconds_and_nobody_was_ans
             await asyncio.sleep(0.01)
         await caller.close()
 
-    with ended_after(service):
+    with quoted_on_failure(service), ended_after(service):
         service.start()
-        await service.listening()
+        await service.ready()
         async with asyncio.TaskGroup() as group:
             probes = [("POST", "/organizations"), ("GET", "/organizations"), ("GET", "/events"), ("GET", "/readyz")]
             for method, path in probes:
@@ -116,9 +116,9 @@ async def test_a_killed_postmaster_is_back_within_ten_seconds_and_nobody_was_ans
 
 async def test_ctrl_c_under_load_ends_within_two_seconds_and_loses_nothing(tmp_path: Path) -> None:
     service, told = Service(tmp_path / "data"), list[Told]()
-    with ended_after(service):
+    with quoted_on_failure(service), ended_after(service):
         service.start()
-        await service.listening()
+        await service.ready()
         callers = [caller_of(service, told, nth) for nth in range(CALLERS)]
         await load.prepare(callers[0])
         stage = await load.set_stage(callers[0], 1, 2.0)
@@ -127,7 +127,7 @@ async def test_ctrl_c_under_load_ends_within_two_seconds_and_loses_nothing(tmp_p
             await asyncio.sleep(1)
             code, seconds = await asyncio.to_thread(service.interrupt)
             service.start()
-            await service.listening()
+            await service.ready()
         assert code == 0, service.said()
         assert seconds < STOP_SECONDS_MAX, f"It took {seconds:.1f} seconds."
         with EmbeddedPostgres(service.data) as conninfo:

@@ -1,15 +1,13 @@
 """What is one round of the kill test: callers at work, a blow at some moment, and everything checked afterwards?"""
 
 import asyncio
-import os
 import random
-import signal
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
 
 import psycopg
 
@@ -18,99 +16,221 @@ from services.log.folder import SignerFolder
 from services.postgres import EmbeddedPostgres
 from services.project import Projecting
 from services.settings import Settings
-from tests.crash import load
-from tests.crash.checker import Log, Told, faults, read_log, repeated_otherwise, rewritten
-from tests.crash.processes import Service, backends, postmaster, tokens
+from tests.crash import checker, load
+from tests.crash.checker import Fault, Log, Told, faults, named, read_log
+from tests.crash.power import Disk
+from tests.crash.processes import PROGRAM, NotBack, Process, Service, backends, ended_after, kill, postmaster, tokens
 
-Blow = Literal["service", "backend", "postmaster", "everything"]
-BLOWS: tuple[Blow, ...] = get_args(Blow)
+BLOWS = ("service", "backend", "postmaster", "everything", "power")
+"""What can be struck wherever there are services: `everything` are all processes at once; `power` takes with them what
+was not on the disk."""
 
 LOAD_SECONDS = 2.5
 STRIKE_SECONDS = (0.3, 2.2)
+WRITTEN_BACK_SECONDS = (0.0, 0.5)
+"""How long before the power fails the system has written back what it had."""
+AWAY_SECONDS_MAX = 0.3
+"""A supervisor is that quick."""
+
 REPEATED_MAX = 100
+PROVEN_MAX = 50
+WATCH_SECONDS = 0.03
 RECOVERY_SECONDS_MAX = 30.0
 CALLERS = load.SIGNERS + load.RACERS + load.QUESTIONERS
 
 
 @dataclass
 class Trial:
-    """Services on one data folder, round after round on one log."""
+    """Services on one data folder, round after round on one log; `others` are processes by what they are struck as.
+
+    `durability` are settings of Postgres that replace ours, until a process of Assent has to start it again.
+    """
 
     data: Path
     services: Sequence[Service]
     rng: random.Random
+    others: Mapping[str, Process] = field(default_factory=dict)
+    durability: Mapping[str, str] = field(default_factory=dict)
+    patience_seconds: float = load.GIVE_UP_SECONDS
     told: list[Told] = field(default_factory=list)
-    rounds: int = 0
+    shown: dict[str, None] = field(default_factory=dict)
+    blows: Counter[str] = field(default_factory=Counter)
     before: Log | None = None
+    proven: int = 0
 
-    async def start(self) -> None:
-        for service in self.services:
-            service.start()
-            await service.listening()
-        self._tokens = tokens(self.data)
-        caller = self._caller()
-        await load.prepare(caller)
-        await caller.close()
+    @property
+    def rounds(self) -> int:
+        return self.blows.total()
 
-    async def round(self, blow: Blow) -> list[str]:
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """The processes and their server, and what callers need to be there."""
+        processes = [*self.services, *self.others.values()]
+        server = EmbeddedPostgres(self.data, self.durability)
+        await asyncio.to_thread(server.start)
+        try:
+            with ended_after(*processes):
+                for process in processes:
+                    process.start()
+                for process in processes:
+                    await process.ready()
+                self._tokens = tokens(self.data)
+                caller = self._caller(doors=1)
+                await load.prepare(caller)
+                await caller.close()
+                yield
+        finally:
+            await asyncio.to_thread(server.stop)
+
+    async def round(self, blow: str) -> list[Fault]:
         """All the faults that the round left."""
-        self.rounds += 1
-        callers = [self._caller() for _ in range(CALLERS)]
-        stage = await load.set_stage(callers[0], self.rounds, LOAD_SECONDS)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(load.run(stage, callers))
-            group.create_task(self._strike(blow))
-        found = await self._examine(callers[0])
-        for caller in callers:
-            await caller.close()
-        return found
+        self.blows[blow] += 1
+        found: list[Fault] = []
+        try:
+            found = await self._round(blow)
+        except* NotBack as gone:
+            found += named("processes_come_back", words(gone))
+        except* AssertionError as surprise:
+            found += named("callers_find_what_they_were_told", words(surprise))
+        if found:
+            with EmbeddedPostgres(self.data) as conninfo:
+                found += faults(self._log(conninfo), self.told)
+        return list(dict.fromkeys(found))
 
-    def _caller(self) -> load.Caller:
-        doors = [service.port for service in self.services]
-        self.rng.shuffle(doors)
-        return load.Caller(doors, self._tokens, self.told, random.Random(self.rng.getrandbits(64)))
+    async def projections(self) -> list[Fault]:
+        """What the projections have come to, at the end of all rounds: an error of theirs would stay."""
+        assert self.before is not None, "a round came before"
+        with EmbeddedPostgres(self.data) as conninfo:
+            try:
+                differing = await _differing_projections(conninfo, len(self.before.rows) - 1)
+            except NotBack as gone:
+                return named("processes_come_back", [str(gone)])
+        return named("projections_equal_the_replay", differing)
 
-    async def _strike(self, blow: Blow) -> None:
-        """Postgres comes back by the service's own doing; the service by ours, as a supervisor would do it."""
+    async def _round(self, blow: str) -> list[Fault]:
+        callers = [*(self._caller() for _ in range(CALLERS)), self._caller(doors=1)]
+        watching = asyncio.create_task(self._watch())
+        try:
+            stage = await load.set_stage(callers[-1], self.rounds, LOAD_SECONDS)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(load.run(stage, callers[:CALLERS]))
+                group.create_task(self._strike(blow))
+            surprises = named("callers_find_what_they_were_told", stage.surprises)
+            return surprises or await self._examine(callers[0])
+        finally:
+            watching.cancel()
+            for caller in callers:
+                await caller.close()
+
+    def _caller(self, doors: int | None = None) -> load.Caller:
+        """At all doors, in an order of its own, or at so many: where one door prepares, others have nothing to miss."""
+        ports = [service.port for service in self.services]
+        ports = self.rng.sample(ports, doors or len(ports))
+        rng = random.Random(self.rng.getrandbits(64))
+        return load.Caller(ports, self._tokens, self.told, rng, self.patience_seconds)
+
+    async def _watch(self) -> None:
+        """Collect the checkpoints that are shown to whoever asks, at all doors."""
+        caller = self._caller()
+        while True:
+            with suppress(OSError, TimeoutError):
+                async with asyncio.timeout(load.ATTEMPT_SECONDS):
+                    status, _, note = await caller.once("GET", "root", "/log/checkpoint")
+                if status == 200:
+                    self.shown[note.decode()] = None
+            await caller.to_next_door()
+            await asyncio.sleep(WATCH_SECONDS)
+
+    async def _strike(self, blow: str) -> None:
+        """Postgres comes back by Assent's own doing; Assent's processes by ours, as a supervisor would do it."""
         await asyncio.sleep(self.rng.uniform(*STRIKE_SECONDS))
-        victims = [self.rng.choice(self.services)] if blow == "service" else self.services
+        victims: Sequence[Process] = ()
         match blow:
             case "backend":
                 kill(self.rng.choice(backends(self.data)))
-                return
             case "postmaster":
                 kill(postmaster(self.data))
-                return
+            case "service":
+                victims = [self.rng.choice(self.services)]
             case "everything":
                 kill(postmaster(self.data))
-        for service in victims:
-            service.kill()
-        await asyncio.sleep(self.rng.uniform(0, 0.3))
-        for service in victims:
-            service.start()
-        for service in victims:
-            await service.listening()
+                victims = [*self.services, *self.others.values()]
+            case "power":
+                await asyncio.to_thread(Disk(self.data).write_back)
+                await asyncio.sleep(self.rng.uniform(*WRITTEN_BACK_SECONDS))
+                victims = [*self.services, *self.others.values()]
+            case _:
+                victims = [self.others[blow]]
+        for victim in victims:
+            victim.kill()
+        if blow == "power":
+            await asyncio.to_thread(Disk(self.data).lose_power, self.durability.get("fsync") != "off")
+        await self._come_back(victims)
 
-    async def _examine(self, caller: load.Caller) -> list[str]:
-        last = max(each.last for each in self.told if each.status == 201)
+    async def _come_back(self, victims: Sequence[Process]) -> None:
+        if victims:
+            await asyncio.sleep(self.rng.uniform(0, AWAY_SECONDS_MAX))
+        for victim in victims:
+            victim.start()
+        for victim in victims:
+            await victim.ready()
+
+    async def _examine(self, caller: load.Caller) -> list[Fault]:
+        accepted = [each for each in self.told if each.accepted]
+        last = max(each.last for each in accepted)
         status, answer = await caller.get("root", f"/requests?limit=1&after={last}")
-        found = [] if status == 200 else [f"A read did not catch up with position {last}: {answer}"]
-        accepted = [each for each in self.told if each.status == 201]
+        found = [] if status == 200 else [Fault("reads_catch_up", f"Not with position {last}: {answer}")]
         sample = self.rng.sample(accepted, min(REPEATED_MAX, len(accepted)))
-        found += repeated_otherwise(sample, await load.again(caller, sample))
+        again = await load.again(caller, sample)
+        found += named(
+            "a_repeated_key_gives_the_first_answer", checker.a_repeated_key_gives_the_first_answer(sample, again)
+        )
         with EmbeddedPostgres(self.data) as conninfo:
             await _signed(conninfo, last)
-            log = read_log(conninfo, SignerFolder(self.data / "signer", Settings().origin).verifier().public)
+            proofs = [(each, await _proof(caller, each)) for each in sample[:PROVEN_MAX]]
+            log = self._log(conninfo)
             found += faults(log, self.told)
-            found += rewritten(self.before, log) if self.before else []
-            found += await _differing_projections(conninfo, len(log.rows) - 1)
-        self.before = log
+            found += named("receipts_are_proven", checker.receipts_are_proven(log, proofs))
+            found += named("history_stays", checker.history_stays(self.before, log) if self.before else ())
+        self.before, self.proven = log, self.proven + len(proofs)
         return found
 
+    def _log(self, conninfo: str) -> Log:
+        """With all checkpoints that were shown, and the one that the signer keeps."""
+        folder = SignerFolder(self.data / "signer", Settings().origin)
+        signed = folder.signed()
+        shown = [*self.shown, *([signed.note] if signed else [])]
+        return read_log(conninfo, folder.verifier().public, shown)
 
-def kill(pid: int) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+
+TARGETS = (*BLOWS, "signer")
+
+
+def installation(
+    data: Path,
+    rng: random.Random,
+    program: Sequence[str] = PROGRAM,
+    durability: Mapping[str, str] | None = None,
+    patience_seconds: float = load.GIVE_UP_SECONDS,
+) -> Trial:
+    """As in production: two processes serve, by this program; another projects and signs. Struck are TARGETS."""
+    services = [Service(data, {"ASSENT_ROLES": "timers"}, program) for _ in range(2)]
+    return Trial(data, services, rng, {"signer": Process(data, "project")}, durability or {}, patience_seconds)
+
+
+def words(group: BaseExceptionGroup[AssertionError]) -> Iterator[str]:
+    for each in group.exceptions:
+        if isinstance(each, BaseExceptionGroup):
+            yield from words(each)
+        else:
+            yield str(each)
+
+
+async def _proof(caller: load.Caller, told: Told) -> dict[str, object]:
+    path = f"/log/proof/{told.answer['receipt']['position']}"
+    status, proof = await caller.get("root", path)
+    assert status == 200, f"{path} was answered {status}: {proof}"
+    return proof
 
 
 async def _signed(conninfo: str, position: int) -> None:
@@ -121,7 +241,8 @@ async def _signed(conninfo: str, position: int) -> None:
             found = await (await conn.execute("SELECT coalesce(max(size), 0) FROM checkpoint")).fetchone()
             if found is not None and found[0] > position:
                 return
-            assert time.monotonic() < deadline, f"The signer has come to {found}, and not to position {position}."
+            if time.monotonic() > deadline:
+                raise NotBack(f"The signer has come to {found}, and not to position {position}.")
             await asyncio.sleep(0.05)
 
 
@@ -131,7 +252,8 @@ async def _differing_projections(conninfo: str, position: int) -> list[str]:
     for table in PROJECTIONS:
         deadline = time.monotonic() + RECOVERY_SECONDS_MAX
         while (verified := await projecting.verify(table)).position < position:
-            assert time.monotonic() < deadline, f"{table.name} stays at position {verified.position}."
+            if time.monotonic() > deadline:
+                raise NotBack(f"{table.name} stays at position {verified.position}.")
             await asyncio.sleep(0.05)
         if verified.difference is not None:
             found.append(f"{table.name} is not what a replay yields: {verified.difference}")
