@@ -30,7 +30,7 @@ from services.migrations import migrate
 from services.postgres import Server, open_database
 from services.project import MIGRATIONS as PROJECTION_MIGRATIONS
 from services.project import Projecting
-from services.replica import loaded
+from services.replica import Replica
 from services.settings import Settings
 from services.timers import Timers
 from services.vault import MIGRATIONS as VAULT_MIGRATIONS
@@ -113,10 +113,11 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         conninfo, pool = database.conninfo, database.pool
         vault = Vault(pool, MasterKeys(settings.data / "keys"))
         erasures = Erasures(vault)
-        replica = await loaded(conninfo, erasures.hear)
+        replica = Replica(erasures.hear)
         handler = Handler(settings, conninfo, pool, clock or clock_of(settings), replica, vault)
         timers = Timers(handler, pool)
         await handler.writer.start()
+        await replica.load(conninfo)  # later than the writer, whose decisions must not miss an office
         is_new = handler.writer.end.size == 0
         await bootstrap(handler, settings, database.folder)
         work = {"replica": replica.follow(conninfo, handler.writer.is_own), "erasures": erasures.run()}

@@ -21,7 +21,6 @@ from domain.organization import PersonAppointed, PowersDelegated
 from domain.world import EMPTY, Stream, World, fold
 from services.log import reader
 from services.log.follower import IsOwn, follow
-from services.log.reader import Connection
 
 HOLDERS = frozenset({organization.KIND, key.KIND})
 """The kinds of streams that say who holds an office."""
@@ -48,12 +47,13 @@ class Replica:
     def position(self) -> int:
         return self.access.position
 
-    async def load(self, conn: Connection) -> None:
-        """Take in the whole log as it is now, which is read as far as it matters here."""
-        size = (await reader.end(conn)).size
-        while facts := await reader.page_of_kinds(conn, KINDS, after=self.position, before=size):
-            for fact in facts:
-                self._apply(fact)
+    async def load(self, conninfo: str) -> None:
+        """Take in the whole log as it is now, which is read as far as it matters here. Raises psycopg.Error."""
+        async with await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as conn:
+            size = (await reader.end(conn)).size
+            while facts := await reader.page_of_kinds(conn, KINDS, after=self.position, before=size):
+                for fact in facts:
+                    self._apply(fact)
         self.access.position = size - 1
 
     async def follow(self, conninfo: str, is_own: IsOwn) -> None:
@@ -120,11 +120,3 @@ class Replica:
             future = heapq.heappop(self._waiting)[2]
             if not future.done():
                 future.set_result(None)
-
-
-async def loaded(conninfo: str, hears: Hears = lambda fact: None) -> Replica:
-    """A replica of the log as it is now. Raises psycopg.Error."""
-    replica = Replica(hears)
-    async with await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as conn:
-        await replica.load(conn)
-    return replica

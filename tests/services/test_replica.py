@@ -1,12 +1,18 @@
 """Does a process hold what it needs to answer checks, whichever way it came to know it?"""
 
-from services.replica import Replica, loaded
+from services.replica import Replica
 from tests.projections.shelf import a_full_story, append
 
 
 def known(replica: Replica) -> dict[str, object]:
     people = {person: replica.organizations_of(person) for person in ("cora", "carl", "nina", "tom", "rae", "nobody")}
     return {**{name: repr(value) for name, value in vars(replica.access).items()}, "people": people}
+
+
+async def loaded(conninfo: str) -> Replica:
+    replica = Replica()
+    await replica.load(conninfo)
+    return replica
 
 
 async def test_what_is_loaded_from_the_log_is_what_taking_in_every_fact_comes_to(database: str) -> None:

@@ -13,6 +13,7 @@ from psycopg import AsyncConnection
 from projections import PROJECTIONS
 from services.assent import Assent, following, running
 from services.clock import ManualClock
+from services.log.writer import Writer
 from services.settings import Settings
 from tests.projections.shelf import eventually
 from tests.services.test_handle import START, cast, in_review
@@ -64,6 +65,21 @@ async def test_a_fact_of_another_process_is_known_to_one_that_only_serves(databa
         assert await here.handler.replica.at_least(end, 10)
         await in_review(here, "northwind", "nina")
         assert await there.handler.replica.at_least(here.handler.writer.end.size - 1, 10)
+
+
+async def test_who_was_appointed_while_a_service_starts_may_act_at_once(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = Writer.start
+
+    async def start_late(writer: Writer) -> None:
+        await cast(one)
+        await start(writer)
+
+    async with serving_alone(database, tmp_path) as one:
+        monkeypatch.setattr(Writer, "start", start_late)
+        async with serving_alone(database, tmp_path) as two:
+            await in_review(two, "northwind", "nina")
 
 
 async def test_nothing_is_projected_or_signed_twice_where_two_do_it(database: str, tmp_path: Path) -> None:
