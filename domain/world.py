@@ -78,15 +78,15 @@ def _file_of(schema: type) -> str:
 def own_stream(command: Any) -> str | None:
     """The stream a command acts on (its file's kind, or ACTS_ON); None where it opens one that has no name yet."""
     schema: type = type(command)
-    kind, name = _address_of(schema)
-    return f"{kind}-{getattr(command, name)}" if name else None
+    prefix, name = _address_of(schema)
+    return prefix + getattr(command, name) if name else None
 
 
 @cache
 def _address_of(schema: type) -> tuple[str, str | None]:
-    """The kind of stream that such a command acts on, and which of its fields names it, if any does."""
+    """How the name of the stream begins that such a command acts on, and which of its fields ends it, if any does."""
     kind: str = getattr(schema, "ACTS_ON", _file_of(schema))
-    return kind, next((name for name in (kind, "id") if hasattr(schema, name)), None)
+    return f"{kind}-", next((name for name in (kind, "id") if hasattr(schema, name)), None)
 
 
 class _Now(dict[str, Stream]):

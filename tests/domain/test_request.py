@@ -420,6 +420,12 @@ def test_i4_nobody_signs_off_their_own_organizations_request() -> None:
     story.when(yes("oncd"), by="olga").refused(SeparationOfDuties, "another officer")
 
 
+def test_i4_who_has_left_the_customer_may_sign_off() -> None:
+    story = in_review().given(Appoint("northwind", "olga", "applicant"))
+    story.given(EndAppointment("northwind", "olga", "applicant"))
+    story.when(yes("oncd"), by="olga").then(AgencySignedOff("oncd", 1, "approve"))
+
+
 def test_i4_who_applied_does_not_sign_off_after_changing_sides() -> None:
     story = in_review().given(EndAppointment("northwind", "nina", "applicant"), Appoint("oncd", "nina", "reviewer"))
     story.when(yes("oncd"), by="nina").refused(SeparationOfDuties)
