@@ -7,7 +7,8 @@ command on those states and on the earlier commands of the batch. Nothing it dec
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import reduce
@@ -115,7 +116,8 @@ class Handler:
         self._states: dict[str, Stream] = {}
         self._standings: dict[str, Standing] = {}
         self._states_max = settings.states_max
-        self._decided: _Batch | None = None
+        self._drafts: deque[_Batch] = deque()
+        self._drafted = _Drafted()
         self._telling: set[asyncio.Task[None]] = set()
         self.writer = Writer(conninfo, self, settings.queue_max)
 
@@ -169,8 +171,9 @@ class Handler:
         for order in orders:
             command = await self._vault.seal(order.command, order.person)
             row.append(replace(order, command=command, after=row[-1] if row else None))
-        submitted = (self.writer.submit(order, order.key, order.fingerprint) for order in row)
-        return await asyncio.gather(*submitted, return_exceptions=True)
+        put = self.writer.promise
+        promised = [put(order, order.key, order.fingerprint, in_row=order.after is not None) for order in row]
+        return await asyncio.gather(*promised, return_exceptions=True)
 
     async def instruct(self, command: Any, occurred: datetime | None = None) -> None:
         """Have a command of the service itself decided. Raises Refused."""
@@ -204,7 +207,7 @@ class Handler:
     def decide(self, works: Sequence[Any], end: LogEnd) -> list[Decision]:
         """Each work upon those before it. Raises NeedsStreams for all that any of them misses."""
         recorded = max(self.clock.now(), end.recorded)
-        batch = _Batch(self._states, self._standings, self.replica, recorded, end.size)
+        batch = _Batch(self._states, self._drafted, self._standings, self.replica, recorded, end.size)
         needed: set[str] = set()
         decisions = []
         for work in works:
@@ -214,8 +217,23 @@ class Handler:
                 needed.add(missing.stream)
         if needed:
             raise NeedsStreams(needed)
-        self._decided = batch
+        if batch.facts:
+            self._drafts.append(batch)
+            self._drafted.states.update(batch.written)
+            self._drafted.organizations |= batch.organizations
         return decisions
+
+    def forget(self) -> None:
+        self._drafts.clear()
+        self._drafted.clear()
+
+    def _adopt(self, written: Mapping[str, Stream]) -> None:
+        drafted = self._drafted.states
+        for name, stream in written.items():
+            self._states.pop(name, None)
+            self._states[name] = stream
+            if drafted.get(name) is stream:
+                del drafted[name]
 
     def load(self, stream: str, facts: Sequence[Fact]) -> None:
         self._states[stream] = folded(stream, facts)
@@ -225,47 +243,65 @@ class Handler:
 
         What was just decided here was folded while it was.
         """
-        batch, self._decided = self._decided, None
-        if batch is not None and batch.made(facts):
-            for name, stream in batch.written.items():
-                self._states.pop(name, None)
-                self._states[name] = stream
-        else:
-            for fact in facts:
-                before = self._states.pop(fact.stream, EMPTY if fact.version == 1 else None)
-                if before is not None:
-                    self._states[fact.stream] = fold(before, fact, rulebook.evolve_of(fact.stream))
+        at = 0
+        while at < len(facts) and self._drafts:
+            batch = self._drafts[0]
+            assert batch.made(facts, at), "what was decided first comes first into the log"
+            self._drafts.popleft()
+            self._adopt(batch.written)
+            at += len(batch.facts)
+        if not self._drafts:
+            self._drafted.clear()
+        for fact in facts[at:]:
+            before = self._states.pop(fact.stream, EMPTY if fact.version == 1 else None)
+            if before is not None:
+                self._states[fact.stream] = fold(before, fact, rulebook.evolve_of(fact.stream))
         self.replica.take(facts)
         while len(self._states) > self._states_max:
             del self._states[next(iter(self._states))]
 
 
+@dataclass(slots=True)
+class _Drafted:
+    """What was decided and is not yet in the log: the states it leaves, the organizations it changes."""
+
+    states: dict[str, Stream] = field(default_factory=dict)
+    organizations: set[str] = field(default_factory=set)
+
+    def clear(self) -> None:
+        self.states.clear()
+        self.organizations.clear()
+
+
 class _Batch:
-    """The states as the batch's earlier commands leave them."""
+    """The states as what is drafted, and the batch's earlier commands, leave them."""
 
     def __init__(
         self,
         resident: dict[str, Stream],
+        drafted: _Drafted,
         standings: dict[str, Standing],
         replica: Replica,
         recorded: datetime,
         size: int,
     ) -> None:
         self._resident = resident
+        self._drafted = drafted
         self._standings = standings
         self._replica = replica
         self._recorded = recorded
         self._size = size
-        self._facts: list[Fact] = []
+        self.facts: list[Fact] = []
         self.written: dict[str, Stream] = {}
         self._fresh: set[str] = set()
-        self._organizations: set[str] = set()
+        self.organizations: set[str] = set()
         self._accepted: set[int] = set()
         self._incomplete = False
 
-    def made(self, facts: Sequence[Fact]) -> bool:
-        """Whether these are the very facts that the batch's commands wrote, all of them."""
-        return len(facts) == len(self._facts) and all(map(is_, facts, self._facts))
+    def made(self, facts: Sequence[Fact], at: int) -> bool:
+        """Whether the batch's commands wrote these very facts, from there on."""
+        found = facts[at : at + len(self.facts)]
+        return len(found) == len(self.facts) and all(map(is_, found, self.facts))
 
     def decide(self, work: Order | OwnCommand | PassTime) -> Decision:
         try:
@@ -321,10 +357,10 @@ class _Batch:
 
     def _take(self, world: World, version: int = 0, own: int = 0) -> Decision:
         self.written.update(world.written)
-        self._facts += world.facts
+        self.facts += world.facts
         for name in world.written:
             if name.startswith(_ORGANIZATION):
-                self._organizations.add(name.removeprefix(_ORGANIZATION))
+                self.organizations.add(name.removeprefix(_ORGANIZATION))
         self._size += len(world.facts)
         return Decision(world.facts, None, version, own)
 
@@ -335,10 +371,11 @@ class _Batch:
     def _organizations_of(self, person: str) -> Iterable[str]:
         """Perhaps more than appointed the person: the batch may have changed any that it wrote to."""
         known = self._replica.organizations_of(person)
-        return self._organizations.union(known) if self._organizations else known
+        drafted = self._drafted.organizations
+        return self.organizations.union(drafted, known) if self.organizations or drafted else known
 
     def _stream(self, name: str) -> Stream:
-        found = self.written.get(name) or self._resident.get(name)
+        found = self.written.get(name) or self._drafted.states.get(name) or self._resident.get(name)
         if found is not None:
             return found
         if name.partition("-")[2] in self._fresh:

@@ -1,9 +1,11 @@
 """How do commands become part of the log: in order, many in one append, each decided on exactly what it follows?
 
-One task takes whatever waits, has it decided, seals the records and appends them under "the log's size is still S". It
-knows no rule: a Decider does. Three things make it safe:
+One task takes whatever waits, has it decided, seals the records and appends them under "the log's size is still S".
+While one batch is being appended the next is decided upon it; if the first is lost, so is the second, and both are
+decided again. The writer knows no rule: a Decider does. Four things make it safe:
 
 - Nothing is answered before its batch is settled; a batch without events checks the size as well.
+- A batch is sent when the one it was decided upon is in the log, and not before: one append at a time.
 - A batch is known by its leaves, for salts are random: after a lost connection the log tells whether it was written.
 - A late commit of a lost batch and its repetition expect the same size, so only one of them can succeed.
 """
@@ -12,11 +14,12 @@ import asyncio
 import logging
 from base64 import b64encode
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection
@@ -26,21 +29,24 @@ from domain.errors import Refused
 from domain.facts import Fact
 from domain.values import unguarded
 from services.log import reader
-from services.log.arrays import BigInts, Byteas, Texts, register_arrays
+from services.log.append import PREPARE, Found, append
 from services.log.merkle import Frontier, leaf_hash
 from services.log.reader import Connection, LogEnd
 from services.log.record import RecordTooLarge, seal_fact
 from services.log.schema import LOG_LOCK
+
+T = TypeVar("T")
 
 PATIENCE_SECONDS = 10.0
 """How long a batch may stay unsettled before its callers are told that the storage is unavailable."""
 
 RETRY_SECONDS_MAX = 1.0
 
+AHEAD_MAX = 32
+"""How many are decided at a time while an append is under way, or could be."""
+
 LOADS_MAX = 100
 """A decider that still asks for streams after so many loads asks in circles."""
-
-_APPEND = "SELECT size_found, used_keys FROM append(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
 
 _log = logging.getLogger(__name__)
 
@@ -83,16 +89,22 @@ class Decider(Protocol):
     """The rules, and the states in memory that they decide on: those of the log as far as it was folded."""
 
     def decide(self, works: Sequence[Any], end: LogEnd) -> Sequence[Decision]:
-        """One decision for each work, each upon those before it. Facts take positions from `end.size` on.
+        """One decision for each work, each upon those before it and upon what was decided and is not yet folded.
 
-        Changes nothing, for the batch may have to be decided again. Raises NeedsStreams.
+        Facts take positions from `end.size` on. Raises NeedsStreams; then nothing was decided.
         """
+
+    def forget(self) -> None:
+        """What was decided and is not yet folded does not count: it may be decided again."""
 
     def load(self, stream: str, facts: Sequence[Fact]) -> None:
         """Take in a stream that was asked for: all its facts as far as the log was folded."""
 
     def fold(self, facts: Sequence[Fact]) -> None:
-        """Take in what was appended, by this writer or another, in order of position and without gaps."""
+        """Take in what was appended, by this writer or another, in order of position and without gaps.
+
+        What was decided first, and is not yet folded, are these facts; or none of it is left.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +136,7 @@ class _Job:
     key: bytes | None
     fingerprint: bytes | None
     tell: Tell | None
+    in_row: bool = False
     too_large: RecordTooLarge | None = None
 
     def settle(self, outcome: Settled | Exception) -> None:
@@ -136,20 +149,57 @@ class _Job:
                 _log.exception("Nobody heard what became of a command")
 
 
-@dataclass(slots=True)
 class _Attempt:
-    """A batch as it was decided and sealed on the log of size `base`."""
+    """Jobs as they were decided and sealed on the log of size `base`; it grows until it is appended."""
 
-    base: int
-    jobs: Sequence[_Job]
-    decisions: Sequence[Decision]
-    frontier: Frontier
-    facts: list[Fact] = field(default_factory=list)
-    keys: list[bytes | None] = field(default_factory=list)
-    fingerprints: list[bytes | None] = field(default_factory=list)
-    records: list[bytes] = field(default_factory=list)
-    leaves: list[bytes] = field(default_factory=list)
-    other_keys: list[bytes] = field(default_factory=list)
+    def __init__(self, frontier: Frontier, recorded: datetime) -> None:
+        self.base = frontier.size
+        self.frontier = frontier
+        self.recorded = recorded
+        self.jobs: list[_Job] = []
+        self.decisions: list[Decision] = []
+        self.facts: list[Fact] = []
+        self.keys: list[bytes | None] = []
+        self.fingerprints: list[bytes | None] = []
+        self.records: list[bytes] = []
+        self.leaves: list[bytes] = []
+        self.other_keys: list[bytes] = []
+        self.all_keys: set[bytes] = set()
+
+    @property
+    def end(self) -> LogEnd:
+        """The log's end once the attempt is appended."""
+        return LogEnd(self.frontier.size, self.recorded)
+
+    def add(self, jobs: Sequence[_Job], decisions: Sequence[Decision]) -> None:
+        """Seal what was decided upon it. Raises RecordTooLarge, and marks the job; the attempt is then of no use."""
+        leaves_before = len(self.leaves)
+        for job, decision in zip(jobs, decisions, strict=True):
+            if job.key is not None:
+                self.all_keys.add(job.key)
+            facts = decision.facts
+            if not facts:
+                if job.key is not None:
+                    self.other_keys.append(job.key)
+                continue
+            try:
+                records = [seal_fact(fact) for fact in facts]
+            except RecordTooLarge as refusal:
+                job.too_large = refusal
+                raise
+            own = len(self.facts) + decision.own
+            self.facts += facts
+            self.records += records
+            self.leaves += map(leaf_hash, records)
+            self.keys += [None] * len(records)
+            self.keys[own] = job.key
+            self.fingerprints += [None] * len(records)
+            self.fingerprints[own] = job.fingerprint
+        self.jobs += jobs
+        self.decisions += decisions
+        if self.facts:
+            self.recorded = self.facts[-1].recorded
+        self.frontier.extend(self.leaves[leaves_before:])
 
     def answer(self) -> None:
         """Tell every caller what became of its work; called once the log holds the attempt."""
@@ -182,6 +232,10 @@ class _Batch:
         return None
 
 
+def _keys_of(*attempts: _Attempt | None) -> set[bytes]:
+    return set().union(*(attempt.all_keys for attempt in attempts if attempt is not None))
+
+
 def _resolve(future: "asyncio.Future[Settled]", outcome: Settled | Exception) -> None:
     if future.done():  # whoever waited gave up
         return
@@ -208,8 +262,11 @@ class Writer:
         self._conn: Connection | None = None
         self._backend: int | None = None
         self._end = LogEnd()
-        self._frontier = Frontier()
+        self.frontier = Frontier()
         self._doubt = False
+        self._draft: _Attempt | None = None
+        self._held_up = False
+        self._needed: frozenset[str] = frozenset()
 
     @property
     def end(self) -> LogEnd:
@@ -224,7 +281,7 @@ class Writer:
         """Connect, and take the log's present end as the beginning: nothing is in memory yet. Raises psycopg.Error."""
         self._conn = await self._connect()
         self._end = await reader.end(self._conn)
-        self._frontier = Frontier(self._end.size, self._end.frontier)
+        self.frontier = Frontier(self._end.size, self._end.frontier)
         self._task = asyncio.create_task(self._run(), name="writer")
 
     async def stop(self) -> None:
@@ -240,17 +297,30 @@ class Writer:
 
         Raises QueueFull, StorageUnavailable, RecordTooLarge, or the decision's refusal.
         """
-        future: asyncio.Future[Settled] = asyncio.get_running_loop().create_future()
-        self.put(work, key, fingerprint, partial(_resolve, future))
-        return await future
+        return await self.promise(work, key, fingerprint)
 
-    def put(self, work: Any, key: bytes | None, fingerprint: bytes | None, tell: Tell) -> None:
-        """As `submit`; `tell` is called once with what became of it. Raises QueueFull, StorageUnavailable."""
+    def promise(
+        self, work: Any, key: bytes | None = None, fingerprint: bytes | None = None, *, in_row: bool = False
+    ) -> "asyncio.Future[Settled]":
+        """As `submit`, but the work is in the queue when this returns."""
+        future: asyncio.Future[Settled] = asyncio.get_running_loop().create_future()
+        try:
+            self.put(work, key, fingerprint, partial(_resolve, future), in_row=in_row)
+        except Refused as refusal:
+            future.set_exception(refusal)
+        return future
+
+    def put(self, work: Any, key: bytes | None, fingerprint: bytes | None, tell: Tell, *, in_row: bool = False) -> None:
+        """As `submit`; `tell` is called once with what became of it. Raises QueueFull, StorageUnavailable.
+
+        `in_row`: it is decided in one go with the work that was put before it.
+        """
         if self._stopping:
             raise StorageUnavailable("The service is stopping.")
-        if len(self._queue) >= self._queue_max:
+        drafted = len(self._draft.jobs) if self._draft is not None else 0
+        if len(self._queue) + drafted >= self._queue_max:
             raise QueueFull(f"{self._queue_max} commands are waiting already.")
-        self._queue.append(_Job(work, key, fingerprint, tell))
+        self._queue.append(_Job(work, key, fingerprint, tell, in_row))
         self._wake.set()
 
     async def _run(self) -> None:
@@ -258,14 +328,24 @@ class Writer:
             await self._wake.wait()
             self._wake.clear()
             while self._queue:
-                await self._settle_or_fail(self._take())
+                self._draft_upon(None)
+                if self._draft is not None:
+                    await self._append_drafts()
+                else:
+                    batch = _Batch(self._take(), self._end.size)
+                    await self._or_fail(batch.jobs, self._settle(batch))
+                    self._held_up = False
 
-    def _take(self) -> list[_Job]:
-        """Everything that waits; of works under one command key only the first, whose outcome decides the others'."""
+    def _take(self, most: int | None = None, under_way: Collection[bytes] = ()) -> list[_Job]:
+        """What waits; of works under one command key only the first, whose outcome decides the others'.
+
+        At most so many, but a row is never divided.
+        """
         batch: list[_Job] = []
         later: list[_Job] = []
-        keys: set[bytes] = set()
-        for job in self._queue:
+        keys = set(under_way)
+        while self._queue and (most is None or len(batch) < most or self._queue[0].in_row):
+            job = self._queue.popleft()
             if job.key is None:
                 batch.append(job)
             elif job.key in keys:
@@ -273,31 +353,133 @@ class Writer:
             else:
                 keys.add(job.key)
                 batch.append(job)
-        self._queue = deque(later)
+        self._put_back(later)
         return batch
 
-    async def _settle_or_fail(self, jobs: list[_Job]) -> None:
+    def _put_back(self, jobs: Sequence[_Job]) -> None:
+        self._queue.extendleft(reversed(jobs))
+
+    async def _or_fail(self, jobs: Sequence[_Job], settling: Coroutine[Any, Any, T]) -> T | None:
+        """Have jobs settled, or say that they are not."""
         try:
             async with asyncio.timeout(self._patience_seconds):
-                await self._settle(_Batch(jobs, self._end.size))
+                return await settling
         except (psycopg.Error, TimeoutError) as error:
             _log.exception("A batch of %s commands was not settled", len(jobs))
             self._doubt = True
-            await self._disconnect()
-            for job in jobs:
-                job.settle(StorageUnavailable(f"The storage did not settle it: {type(error).__name__}."))
+            outcome: Exception = StorageUnavailable(f"The storage did not settle it: {type(error).__name__}.")
         except Exception as error:
             _log.exception("A batch of %s commands could not be decided", len(jobs))
-            await self._disconnect()
-            for job in jobs:
-                job.settle(error)
+            outcome = error
+        self._forget_draft()
+        await self._disconnect()
+        for job in jobs:
+            job.settle(outcome)
+        return None
 
-    async def _settle(self, batch: _Batch) -> None:
+    # As a rule: one append after the other, and while one is under way the next is decided upon it
+
+    async def _append_drafts(self) -> None:
+        """Append what is drafted, then what was drafted meanwhile, until nothing is or something was unusual."""
+        appended: _Attempt | None = None
+        while (attempt := self._draft) is not None:
+            self._draft = None
+            sent = self._sent(attempt)
+            if appended is not None:
+                appended.answer()  # not before the next is on its way, so that the database need not wait
+            appended = await self._or_fail(attempt.jobs, self._see_through(attempt, sent))
+        if appended is not None:
+            appended.answer()
+
+    def _sent(self, attempt: _Attempt) -> "asyncio.Future[Found]":
+        assert self._conn is not None, "without a connection nothing is drafted"
+        sent: asyncio.Future[Found]
+        try:
+            sent = asyncio.ensure_future(self._append(self._conn, attempt))
+        except psycopg.Error as error:
+            sent = asyncio.get_running_loop().create_future()
+            sent.set_exception(error)
+        sent.add_done_callback(lambda _: self._wake.set())
+        return sent
+
+    async def _see_through(self, attempt: _Attempt, sent: "asyncio.Future[Found]") -> _Attempt | None:
+        """The attempt once it is in the log, to be answered; None where its jobs had to be settled otherwise."""
+        conn, batch = self._conn, _Batch(list(attempt.jobs), attempt.base)
+        try:
+            while not sent.done():
+                if self._draft_upon(attempt):
+                    await asyncio.sleep(0)  # the answer may have come while this was decided
+                else:
+                    await self._wake.wait()
+                    self._wake.clear()
+        finally:
+            if not sent.done():
+                sent.cancel()
+                await asyncio.wait([sent])
+        if sent.exception() is None and sent.result() == (attempt.base, None) and not self._doubt:
+            self._fold(attempt)
+            return attempt
+        self._forget_draft()
+        if attempt.records:
+            batch.doubtful.append(attempt)
+
+        async def conclude() -> None:
+            assert conn is not None
+            await self._conclude(conn, batch, attempt, await sent)
+
+        await self._settle(batch, conclude())
+        return None
+
+    def _draft_upon(self, under_way: _Attempt | None) -> bool:
+        """Decide some of what waits upon what is under way and what is drafted, if all that it needs is in memory.
+
+        Whether any was decided, so that there may be more.
+        """
+        if self._held_up or self._doubt or self._conn is None or not self._queue:
+            return False
+        draft = self._draft
+        jobs = self._take(AHEAD_MAX, _keys_of(under_way, draft))
+        if not jobs:
+            return False
+        if draft is None:
+            before = under_way or self
+            draft = _Attempt(before.frontier.copy(), before.end.recorded)
+        try:
+            decisions = self._decider.decide([job.work for job in jobs], draft.end)
+        except Exception as error:  # what has to be loaded, or cannot be decided, waits until nothing is under way
+            self._needed = error.streams if isinstance(error, NeedsStreams) else frozenset()
+            self._held_up = True
+            self._put_back(jobs)
+            return False
+        self._draft = draft
+        try:
+            draft.add(jobs, decisions)
+        except RecordTooLarge:
+            self._held_up = True
+            self._put_back(jobs)
+            self._forget_draft()
+            return False
+        return True
+
+    def _forget_draft(self) -> None:
+        """What was decided upon something that is not in the log was decided in vain."""
+        self._decider.forget()
+        draft, self._draft = self._draft, None
+        if draft is not None:
+            self._put_back(draft.jobs)
+
+    # Whatever it takes
+
+    async def _settle(self, batch: _Batch, begun: Coroutine[Any, Any, None] | None = None) -> None:
         """Decide, append and answer, whatever it takes: other writers, repeated keys, lost connections."""
         pause_seconds = 0.01
         while batch.jobs:
             try:
-                await self._try(self._conn or await self._connect(), batch)
+                if begun is not None:
+                    step, begun = begun, None
+                    await step
+                else:
+                    await self._try(self._conn or await self._connect(), batch)
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
                 _log.warning("The outcome of an append is unknown, asking the log: %s", error)
                 batch.rivals = self._doubt = True
@@ -312,18 +494,24 @@ class Writer:
             attempt = landed or await self._decided(conn, batch.jobs)
             if attempt is None:
                 return
-            size_found, used_keys = attempt.base, None
+            found = Found(attempt.base, None)
             if landed is None:
                 if attempt.records:
                     batch.doubtful.append(attempt)
-                size_found, used_keys = await self._append(conn, attempt)
+                found = await self._append(conn, attempt)
+        await self._conclude(conn, batch, attempt, found, landed is not None)
+
+    async def _conclude(
+        self, conn: Connection, batch: _Batch, attempt: _Attempt, found: Found, is_folded: bool = False
+    ) -> None:
+        """What an append that came back means for the batch."""
         await self._dispel_doubt(conn)
-        if size_found != attempt.base:
+        if found.size != attempt.base:
             batch.rivals = True
-        elif used_keys:
-            batch.jobs = await self._answer_repeated(conn, batch.jobs, used_keys)
+        elif found.used_keys:
+            batch.jobs = await self._answer_repeated(conn, batch.jobs, found.used_keys)
         else:
-            if landed is None:
+            if not is_folded:
                 self._fold(attempt)
             attempt.answer()
             batch.jobs = []
@@ -334,6 +522,7 @@ class Writer:
         if not batch.rivals:
             yield
             return
+        self._decider.forget()
         await self._catch_up(conn, batch)  # most of the news before the lock, which holds up every writer
         async with conn.transaction():
             await conn.execute("SELECT pg_advisory_xact_lock(%s)", (LOG_LOCK,))
@@ -347,80 +536,58 @@ class Writer:
             if not facts:
                 return
             self._decider.fold(facts)
-            self._frontier.extend(leaves)
-            self._end = LogEnd(self._frontier.size, facts[-1].recorded)
+            self.frontier.extend(leaves)
+            self._end = LogEnd(self.frontier.size, facts[-1].recorded)
             batch.news += leaves
 
     async def _decided(self, conn: Connection, jobs: Sequence[_Job]) -> _Attempt | None:
         """The batch decided and sealed on the log as folded; None where a job turned out to be too large."""
         fitting = [job for job in jobs if job.too_large is None]
-        works = [job.work for job in fitting]
+        too_large = [job for job in jobs if job.too_large is not None]
+        self._decider.forget()
+        needed, self._needed = self._needed, frozenset()
         for _ in range(LOADS_MAX):
-            try:
-                decisions = self._decider.decide(works, self._end)
-            except NeedsStreams as needs:
-                found = await reader.facts_of(conn, needs.streams, before=self._end.size)
-                for stream in needs.streams:
+            if needed:
+                found = await reader.facts_of(conn, needed, before=self._end.size)
+                for stream in needed:
                     self._decider.load(stream, found.get(stream, ()))
-            else:
-                return self._sealed(jobs, fitting, decisions)
-        raise RuntimeError("The rules ask for streams in circles.")
-
-    def _sealed(self, jobs: Sequence[_Job], fitting: Sequence[_Job], decisions: Sequence[Decision]) -> _Attempt | None:
-        too_large = [Decision(refusal=job.too_large) for job in jobs if job.too_large]
-        ordered = [*fitting, *(job for job in jobs if job.too_large)]
-        attempt = _Attempt(self._end.size, ordered, [*decisions, *too_large], self._frontier.copy())
-        for job, decision in zip(attempt.jobs, attempt.decisions, strict=True):
-            if not decision.facts:
-                if job.key is not None:
-                    attempt.other_keys.append(job.key)
-                continue
             try:
-                records = [seal_fact(fact) for fact in decision.facts]
-            except RecordTooLarge as refusal:
-                job.too_large = refusal
-                return None
-            own = len(attempt.facts) + decision.own
-            attempt.facts += decision.facts
-            attempt.records += records
-            attempt.keys += [None] * len(records)
-            attempt.keys[own] = job.key
-            attempt.fingerprints += [None] * len(records)
-            attempt.fingerprints[own] = job.fingerprint
-        attempt.leaves = [leaf_hash(record) for record in attempt.records]
-        attempt.frontier.extend(attempt.leaves)
+                decisions = self._decider.decide([job.work for job in fitting], self._end)
+                break
+            except NeedsStreams as needs:
+                needed = needs.streams
+        else:
+            raise RuntimeError("The rules ask for streams in circles.")
+        attempt = _Attempt(self.frontier.copy(), self._end.recorded)
+        try:
+            attempt.add(fitting, decisions)
+        except RecordTooLarge:
+            return None
+        attempt.add(too_large, [Decision(refusal=job.too_large) for job in too_large])
         return attempt
 
-    async def _append(self, conn: Connection, attempt: _Attempt) -> tuple[int, list[bytes] | None]:
-        """The size found and the keys used before; the attempt is in the log if they are its base and none."""
+    def _append(self, conn: Connection, attempt: _Attempt) -> Awaitable[Found]:
+        """What the log says to the attempt; it is on its way when this returns."""
         facts = attempt.facts
-        cursor = await conn.execute(
-            _APPEND,
-            (
-                attempt.base,
-                Texts([fact.stream for fact in facts]),
-                BigInts([fact.version for fact in facts]),
-                Texts([fact.type for fact in facts]),
-                Byteas(attempt.keys),
-                Byteas(attempt.fingerprints),
-                Byteas(attempt.records),
-                Byteas(attempt.leaves),
-                attempt.frontier.root(),
-                bytes(attempt.frontier),
-                Byteas(attempt.other_keys),
-            ),
-            prepare=True,
-            binary=True,
+        return append(
+            conn,
+            attempt.base,
+            [fact.stream for fact in facts],
+            [fact.version for fact in facts],
+            [fact.type for fact in facts],
+            attempt.keys,
+            attempt.fingerprints,
+            attempt.records,
+            attempt.leaves,
+            attempt.frontier.root(),
+            bytes(attempt.frontier),
+            attempt.other_keys,
         )
-        found = await cursor.fetchone()
-        assert found is not None
-        return found[0], found[1]
 
     def _fold(self, attempt: _Attempt) -> None:
         if attempt.facts:
             self._decider.fold(attempt.facts)
-            self._frontier = attempt.frontier
-            self._end = LogEnd(self._frontier.size, attempt.facts[-1].recorded)
+            self.frontier, self._end = attempt.frontier, attempt.end
 
     async def _answer_repeated(self, conn: Connection, jobs: Sequence[_Job], used_keys: Sequence[bytes]) -> list[_Job]:
         """Answer repeated commands with what they wrote the first time; the other jobs are left."""
@@ -437,7 +604,7 @@ class Writer:
     async def _connect(self) -> Connection:
         conn = await AsyncConnection.connect(self._conninfo, autocommit=True)
         conn.add_notice_handler(self._notice)
-        register_arrays(conn)
+        await conn.execute(PREPARE)
         self._conn, self._backend = conn, conn.info.backend_pid
         return conn
 

@@ -111,6 +111,31 @@ async def test_what_was_decided_is_resident_just_as_the_log_has_it(database: str
     assert resident == {name: folded(name, facts.get(name, ())) for name in resident}
 
 
+async def test_commands_that_come_while_others_are_appended_are_decided_upon_them(
+    database: str, tmp_path: Path
+) -> None:
+    """One new person after the other is appointed, and delegates at once: by offices that no log has yet."""
+    async with service(database, tmp_path) as assent:
+        await cast(assent)
+
+        async def head(nth: int) -> None:
+            appointed = asyncio.create_task(order(assent, "root", Appoint("oncd", f"head-{nth}", "head")))
+            await asyncio.sleep(0)
+            while f"head-{nth}" not in str(assent.handler._drafted.states.get("organization-oncd")):
+                if appointed.done():
+                    break
+                await asyncio.sleep(0)
+            named = order(assent, f"head-{nth}", Appoint("oncd", f"reviewer-{nth}", "reviewer"))
+            await asyncio.gather(appointed, named)
+
+        await asyncio.gather(*map(head, range(12)))
+        resident = dict(assent.handler._states)
+        assert not assent.handler._drafted.states and not assent.handler._drafts
+    async with await psycopg.AsyncConnection.connect(database) as conn:
+        facts = await reader.facts_of(conn, resident)
+    assert resident == {name: folded(name, facts.get(name, ())) for name in resident}
+
+
 async def test_a_repeated_command_gets_its_first_answer_although_it_would_be_refused_now(
     database: str, tmp_path: Path
 ) -> None:

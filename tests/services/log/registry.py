@@ -38,6 +38,7 @@ class Registry:
     folded: list[Fact] = field(default_factory=list)
     loads: list[set[str]] = field(default_factory=list)
     decided: int = 0
+    drafted: list[Fact] = field(default_factory=list)
 
     def decide(self, works: Sequence[Any], end: LogEnd) -> Sequence[Decision]:
         self.decided += 1
@@ -46,6 +47,7 @@ class Registry:
             self.loads.append(missing)
             raise NeedsStreams(missing)
         renamed, position = dict(self.renamed), end.size
+        renamed |= {fact.stream: fact.version for fact in self.drafted}
         recorded = max(datetime.now(UTC), end.recorded)
         decisions = []
         for work in works:
@@ -63,13 +65,19 @@ class Registry:
                 facts.append(Fact(position, name, renamed[name], recorded, recorded, ADA, work.command, None, event))
                 position += 1
             decisions.append(Decision(facts, answer=renamed[name]))
+        self.drafted += [fact for decision in decisions for fact in decision.facts]
         return decisions
+
+    def forget(self) -> None:
+        self.drafted.clear()
 
     def load(self, stream: str, facts: Sequence[Fact]) -> None:
         self.renamed[stream] = facts[-1].version if facts else 0
 
     def fold(self, facts: Sequence[Fact]) -> None:
         self.folded += facts
+        assert not self.drafted or self.drafted[: len(facts)] == list(facts), "what others wrote is no draft"
+        del self.drafted[: len(facts)]
         for fact in facts:
             if fact.stream in self.renamed:
                 assert fact.version == self.renamed[fact.stream] + 1

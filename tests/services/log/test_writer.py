@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,16 @@ import pytest
 from psycopg import AsyncConnection
 
 from domain.facts import Fact
+from domain.organization import OrganizationChanged
 from services.log import reader, schema
 from services.log.merkle import Frontier, leaf_hash
 from services.log.reader import LogEnd
-from services.log.record import RecordTooLarge, read
+from services.log.record import RecordTooLarge, read, seal_fact
 from services.log.schema import LOG_LOCK
-from services.log.writer import Decision, QueueFull, Settled, StorageUnavailable, Writer
+from services.log.writer import AHEAD_MAX, Decision, QueueFull, Settled, StorageUnavailable, Writer
 from services.migrations import migrate
 from services.postgres import EmbeddedPostgres
-from tests.services.log.registry import Registry, Rename, RenamedEnough
+from tests.services.log.registry import ADA, Registry, Rename, RenamedEnough
 
 
 @asynccontextmanager
@@ -266,6 +267,136 @@ async def appending(conninfo: str) -> int:
         if found:
             return int(found[0][0])
         await asyncio.sleep(0.01)
+
+
+async def drafted(registry: Registry, facts: int) -> None:
+    """Until so many facts are decided and not in the log."""
+    while len(registry.drafted) < facts:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+
+
+async def test_while_a_batch_is_appended_the_next_is_decided_upon_it_and_not_answered(database: str) -> None:
+    registry = Registry()
+    async with writing(database, registry) as writer:
+        await writer.submit(Rename("oncd"))
+        async with lock_held(database):
+            first = asyncio.create_task(writer.submit(Rename("oncd", command="first")))
+            await appending(database)
+            later = [asyncio.create_task(writer.submit(Rename("oncd", command=f"c{nth}"))) for nth in range(3)]
+            await drafted(registry, 4)
+            assert not first.done() and not any(each.done() for each in later)
+        assert [(await each).answer for each in (first, *later)] == [2, 3, 4, 5]
+    assert [size for (size,) in rows(database, "SELECT size FROM tree_head ORDER BY size")] == [1, 2, 5]
+    assert [fact.position for fact in registry.folded] == [0, 1, 2, 3, 4]
+    assert_sound(database)
+
+
+async def test_what_was_decided_upon_a_batch_that_another_overtook_is_decided_again_in_its_order(database: str) -> None:
+    registry = Registry()
+    async with writing(database, registry) as writer:
+        await writer.submit(Rename("oncd"))
+        async with lock_held(database) as rival:
+            waiting = [asyncio.create_task(writer.submit(Rename("oncd", command="c0", most=4)))]
+            await appending(database)
+            waiting += [asyncio.create_task(writer.submit(Rename("oncd", command=f"c{nth}", most=4))) for nth in (1, 2)]
+            await drafted(registry, 3)
+            await append_as(rival, Rename("oncd", command="rival"), size=1, version=2)
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [each.answer for each in outcomes if isinstance(each, Settled)] == [3, 4]
+    assert isinstance(outcomes[2], RenamedEnough)
+    assert [fact.command for fact in assert_sound(database)] == ["command", "rival", "c0", "c1"]
+
+
+async def append_as(conn: AsyncConnection[Any], work: Rename, size: int, version: int) -> None:
+    """Append a renaming by hand, under the lock that the connection holds, and give the lock back."""
+    event = OrganizationChanged(name=work.name)
+    now = datetime.now(UTC)
+    fact = Fact(size, f"organization-{work.organization}", version, now, now, ADA, work.command, None, event)
+    record = seal_fact(fact)
+    tree = Frontier()
+    tree.extend([leaf for (leaf,) in await reader.rows(conn, "SELECT leaf FROM event ORDER BY position")])
+    tree.extend([leaf_hash(record)])
+    row = ([fact.stream], [version], [fact.type], [None], [None], [record], [leaf_hash(record)])
+    values = (size, *row, tree.root(), bytes(tree), [])
+    await conn.execute("SELECT append(%s, %s, %s, %s, %s::bytea[], %s::bytea[], %s, %s, %s, %s, %s::bytea[])", values)
+    await conn.commit()
+
+
+async def test_a_repetition_of_what_is_being_appended_waits_for_its_answer(database: str) -> None:
+    registry = Registry()
+    async with writing(database, registry) as writer:
+        await writer.submit(Rename("oncd"))
+        async with lock_held(database):
+            first = asyncio.create_task(writer.submit(Rename("oncd"), key=b"k1"))
+            await appending(database)
+            again = asyncio.create_task(writer.submit(Rename("oncd"), key=b"k1"))
+            other = asyncio.create_task(writer.submit(Rename("oncd"), key=b"k2"))
+            await drafted(registry, 2)
+        assert [(await each).repeated for each in (first, again, other)] == [False, True, False]
+    assert len(assert_sound(database)) == 3
+
+
+async def test_what_cannot_be_decided_ahead_waits_until_nothing_is_under_way(database: str) -> None:
+    registry = Registry()
+    async with writing(database, registry) as writer:
+        await writer.submit(Rename("oncd"))
+        async with lock_held(database):
+            first = asyncio.create_task(writer.submit(Rename("oncd")))
+            await appending(database)
+            ahead = asyncio.create_task(writer.submit(Rename("oncd")))
+            await drafted(registry, 2)
+            unknown = asyncio.create_task(writer.submit(Rename("ostp")))
+            large = asyncio.create_task(writer.submit(Rename("oncd", name="x" * 70_000)))
+            last = asyncio.create_task(writer.submit(Rename("oncd")))
+            await asyncio.sleep(0.05)
+        outcomes = await asyncio.gather(first, ahead, unknown, large, last, return_exceptions=True)
+    assert isinstance(outcomes.pop(3), RecordTooLarge)
+    assert [each.answer for each in outcomes if isinstance(each, Settled)] == [2, 3, 1, 4]
+    assert len(assert_sound(database)) == 5
+
+
+async def test_what_is_too_large_for_a_record_does_not_spoil_what_was_decided_with_it(database: str) -> None:
+    registry = Registry()
+    async with writing(database, registry) as writer:
+        await writer.submit(Rename("oncd"))
+        async with lock_held(database):
+            waiting = [asyncio.create_task(writer.submit(Rename("oncd", command="c0")))]
+            await appending(database)
+            waiting.append(asyncio.create_task(writer.submit(Rename("oncd", command="c1"))))
+            await drafted(registry, 2)
+            waiting += [
+                asyncio.create_task(writer.submit(Rename("oncd", command="large", name="x" * 70_000))),
+                asyncio.create_task(writer.submit(Rename("oncd", command="c2"))),
+            ]
+            await asyncio.sleep(0.05)
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert isinstance(outcomes[2], RecordTooLarge)
+    assert [fact.command for fact in assert_sound(database)] == ["command", "c0", "c1", "c2"]
+
+
+async def test_what_waits_behind_an_append_counts_towards_the_queue(database: str) -> None:
+    registry = Registry()
+    async with writing(database, registry, queue_max=3) as writer:
+        await writer.submit(Rename("oncd"))
+        async with lock_held(database):
+            waiting = [asyncio.create_task(writer.submit(Rename("oncd")))]
+            await appending(database)
+            waiting += [asyncio.create_task(writer.submit(Rename("oncd"))) for _ in range(3)]
+            await drafted(registry, 4)
+            with pytest.raises(QueueFull):
+                await writer.submit(Rename("oncd"))
+        await asyncio.gather(*waiting)
+    assert len(assert_sound(database)) == 5
+
+
+async def test_a_row_is_decided_in_one_append_however_many_wait(database: str) -> None:
+    async with writing(database) as writer:
+        await writer.submit(Rename("oncd"))
+        alone = [writer.promise(Rename("oncd")) for _ in range(20)]
+        row = [writer.promise(Rename("oncd"), in_row=nth > 0) for nth in range(2 * AHEAD_MAX)]
+        await asyncio.gather(*alone, *row)
+    heads = [size for (size,) in rows(database, "SELECT size FROM tree_head ORDER BY size")]
+    assert not [size for size in heads if 21 < size < 21 + 2 * AHEAD_MAX]
 
 
 async def test_a_connection_killed_before_the_append_is_decided_again(database: str) -> None:
