@@ -21,6 +21,7 @@ from services.http import access, audit, commands, description, log, operations,
 from services.http.access import Evaluations
 from services.http.answers import NO_STORE, SECURE, Exchange, Receive, Scope, Send, request_id, send_refusal
 from services.http.commands import Commands, Directory
+from services.http.feed import MEDIA_TYPE
 from services.http.identity import accepted
 from services.http.machines import Machines
 from services.http.operations import Advance, Projecting
@@ -146,7 +147,7 @@ class Door:
         return True
 
     async def _framed(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """By way of the framework: a time limit, and the headers that every answer has."""
+        """By way of the framework: a time limit, which ends where a feed begins, and the headers of every answer."""
         if b"%00" in scope["query_string"]:
             raise BadParameter("A parameter holds the character NUL, which no text may.", "a text without NUL")
         id, began = _id(scope), False
@@ -158,10 +159,12 @@ class Door:
                 own = message["headers"]
                 cached = any(name == b"cache-control" for name, _ in own)
                 message["headers"] = [*own, (b"x-request-id", id), *([] if cached else [NO_STORE]), *SECURE]
+                if _FEED in own:
+                    limit.reschedule(None)
             await send(message)
 
         try:
-            async with asyncio.timeout(SECONDS_MAX):
+            async with asyncio.timeout(SECONDS_MAX) as limit:
                 await self.framework(scope, receive, with_headers)
         except TimeoutError:
             if not began:
@@ -226,6 +229,7 @@ async def _unexpected(request: Request, error: Any) -> Response:
 
 POSTED = frozenset({access.PATH, "/api/v1/development/clock"})
 _DIRECTORY = Directory(commands.ROUTES)
+_FEED = (b"content-type", f"{MEDIA_TYPE}; charset=utf-8".encode())
 _BEFORE_COMMANDS = f"{commands.PREFIX}/".encode()
 _EVALUATION = access.PATH.encode()
 _TEMPLATES = {path: re.compile(re.sub(r"\{[a-z]+\}", "[^/]+", path.replace("{place}", ".+"))) for path in READS}

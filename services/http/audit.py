@@ -1,14 +1,18 @@
-"""What does an auditor read: the events themselves."""
+"""What does an auditor read: the events themselves, page by page or as they come."""
 
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import ConfigDict, Field
 
 from domain.authority import Reach
+from services.http import feed
 from services.http.reads import POSITION_MAX, After, Connection, PersonText, Reads
 from services.log import reader
+
+PAGE_EVENTS = 200
+"""How many events of a feed are read at a time."""
 
 
 class Events(After):
@@ -19,9 +23,9 @@ class Events(After):
     after: Annotated[
         int | None, Field(ge=-1, le=POSITION_MAX, description="Events after this position; `next` of the page before")
     ] = None
-    stream: Annotated[str | None, Field(pattern=r"^[a-z]{1,32}-[a-z0-9][a-z0-9.-]{0,62}$", examples=["request-1"])] = (
-        None
-    )
+    stream: Annotated[
+        str | None, Field(pattern=r"^[a-z]{1,32}-[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}$", examples=["request-1"])
+    ] = None
     type: Annotated[str | None, Field(pattern=r"^[A-Z][A-Za-z]{0,62}$", examples=["AgencySignedOff"])] = None
     person: PersonText | None = None
     limit: Annotated[int, Field(ge=1, le=1000, description="Events on a page")] = 100
@@ -32,7 +36,9 @@ def router(reads: Reads) -> APIRouter:
     Reader = Annotated[Reach, Depends(reads.reader)]
 
     @here.get("/events", summary="The events themselves, in order of position")
-    async def events(reader_: Reader, asked: Annotated[Events, Query()]) -> Response:
+    async def events(reader_: Reader, request: Request, asked: Annotated[Events, Query()]) -> Response:
+        if feed.asks_for_feed(request.headers.get("accept", "")):
+            return follow(reads, request, asked)
         async with reads.pool.connection() as conn:
             found = await records(conn, asked)
         items = [msgspec.json.decode(record) for record in found]
@@ -41,6 +47,30 @@ def router(reads: Reads) -> APIRouter:
         return await reads.listing(items, following, reads.handler.replica.position)
 
     return here
+
+
+def follow(reads: Reads, request: Request, asked: Events) -> Response:
+    """The events as they come: after Last-Event-ID, or after `after`, or from the first on. Raises BadHeader."""
+    last = feed.position_of(request.headers.get("last-event-id"))
+    after = last if last is not None else -1 if asked.after is None else asked.after
+
+    async def page(after: int) -> list[bytes]:
+        async with reads.pool.connection() as conn:
+            found = await records(conn, asked.model_copy(update={"after": after, "limit": PAGE_EVENTS}))
+        return [await opened(reads, record) for record in found]
+
+    async def may_read() -> None:
+        await reads.reader(request)
+
+    replica = reads.handler.replica
+    return feed.Feed(feed.events(after, page, lambda: replica.position, replica.at_least, may_read))
+
+
+async def opened(reads: Reads, record: bytes) -> bytes:
+    """The record with its sealed texts opened; as it was hashed where it has none."""
+    if b'"sealed.' not in record:
+        return record
+    return msgspec.json.encode(await reads.vault.open(msgspec.json.decode(record)))
 
 
 async def records(conn: Connection, asked: Events) -> list[bytes]:

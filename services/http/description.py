@@ -20,6 +20,7 @@ from domain.sign_offs import Tree
 from services.http import access, commands, examples
 from services.http.bodies import name_of
 from services.http.commands import PREFIX, ROUTES, CommandAnswer, Route
+from services.http.feed import MEDIA_TYPE
 from services.http.problems import Problem
 from services.http.reads import json_response
 
@@ -189,6 +190,9 @@ def _complete(path: str, operation: Document) -> None:
     statuses: tuple[int, ...] = (500,) if open_to_all else READ_PROBLEMS
     if path.startswith("/api/v1/log/"):
         statuses = (*statuses, 425)
+    if path == "/api/v1/events":
+        last = _header("Last-Event-ID", "Go on after this event of the feed (with Accept: text/event-stream)", "41")
+        operation["parameters"] = [*operation["parameters"], last]
     if path == "/readyz":
         responses["503"] = {"description": "Not ready", "content": _content(path)}
     if path == "/api/v1/development/clock":
@@ -218,6 +222,11 @@ def _content(path: str) -> Document:
         return {"text/plain": {"schema": {"type": "string"}}}
     if path.startswith("/api/v1/log/tile/"):
         return {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+    if path == "/api/v1/events":
+        return {
+            **_json({"$ref": "#/components/schemas/Listing"}, {"items": [], "next": None, "position": 41}),
+            MEDIA_TYPE: {"schema": {"type": "string"}},
+        }
     is_list = path in LISTS or path.endswith("/history")
     schema = {"$ref": "#/components/schemas/Listing"} if is_list else {"type": "object"}
     return {"application/json": {"schema": schema}}

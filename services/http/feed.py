@@ -1,0 +1,93 @@
+"""How does an auditor follow the log as it grows, and go on where they left off?
+
+Server-sent events, one for each record: its position is the id, its type the event's name, the record itself the data.
+A heartbeat tells how far the log was searched, so that whoever comes back with Last-Event-ID misses nothing and reads
+nothing twice, also where a filter lets little through.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import msgspec
+from starlette.responses import StreamingResponse
+from starlette.types import Send
+
+from domain.errors import Refused
+from services.http.problems import BadHeader
+
+MEDIA_TYPE = "text/event-stream"
+
+HEARTBEAT_SECONDS = 10.0
+"""How long nothing is said at most. As often it is asked again whether the reader still may read."""
+
+PATIENCE_SECONDS = 30.0
+"""A reader who takes nothing for so long is cut off. Nothing is kept for them meanwhile, so nothing is lost."""
+
+RETRY_MILLISECONDS = 1000
+
+Page = Callable[[int], Awaitable[list[bytes]]]
+"""The next records after a position (exclusive), some of them or none."""
+
+Grown = Callable[[int, float], Awaitable[bool]]
+"""Wait until the log has that position, so many seconds at most."""
+
+
+def asks_for_feed(accept: str) -> bool:
+    """Whether the Accept header of a request names server-sent events."""
+    return any(part.partition(";")[0].strip().lower() == MEDIA_TYPE for part in accept.split(","))
+
+
+def position_of(last_event_id: str | None) -> int | None:
+    """The position in Last-Event-ID. Raises BadHeader."""
+    if last_event_id is None:
+        return None
+    if not last_event_id.isascii() or not last_event_id.isdecimal() or len(last_event_id) > 18:
+        raise BadHeader("Last-Event-ID is the id of an event of this feed: its position.", "Last-Event-ID: 41")
+    return int(last_event_id)
+
+
+async def events(
+    after: int, page: Page, known: Callable[[], int], grown: Grown, may_read: Callable[[], Awaitable[None]]
+) -> AsyncIterator[bytes]:
+    """The records after a position, then those to come, for as long as `may_read` does not refuse it."""
+    yield f": who takes nothing for {PATIENCE_SECONDS:g} seconds is cut off\nretry: {RETRY_MILLISECONDS}\n\n".encode()
+    while True:
+        searched = known()
+        found = await page(after)
+        if found:
+            yield b"".join(map(_told, found))
+            after = msgspec.json.decode(found[-1], type=_Position).position
+            continue
+        after = max(after, searched)
+        if not await grown(after + 1, HEARTBEAT_SECONDS):
+            yield b": still here\n" + (b"id: %d\n\n" % after if after >= 0 else b"\n")
+        try:
+            await may_read()
+        except Refused as refusal:
+            yield b"event: ended\ndata: " + msgspec.json.encode({"rule": refusal.rule, "detail": refusal.detail})
+            yield b"\n\n"
+            return
+
+
+class _Position(msgspec.Struct):
+    position: int
+    type: str = ""
+
+
+def _told(record: bytes) -> bytes:
+    head = msgspec.json.decode(record, type=_Position)
+    return b"id: %d\nevent: %b\ndata: %b\n\n" % (head.position, head.type.encode(), record)
+
+
+class Feed(StreamingResponse):
+    """An answer that goes on until its reader leaves, or takes nothing any more."""
+
+    media_type = MEDIA_TYPE
+
+    async def stream_response(self, send: Send) -> None:
+        async def patiently(message: Any) -> None:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await send(message)
+
+        await super().stream_response(patiently)
