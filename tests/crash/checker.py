@@ -100,25 +100,34 @@ class Row:
 class Log:
     """All that the database holds of the log, in order, and the public key that its checkpoints are signed with.
 
-    `shown` are the notes that anybody was ever shown, wherever they are now: those who saw them keep them.
+    `shown` are the notes that anybody was ever shown, wherever they are now: those who saw them keep them. `witness` is
+    the public key of the witness, `cosignatures` are its lines under checkpoints, by size, and `seen` the heads that it
+    remembers (size and root).
     """
 
     rows: Sequence[Row]
     heads: Sequence[tuple[int, bytes]]
     checkpoints: Sequence[tuple[int, str]]
     signer: bytes
+    witness: bytes = b""
+    cosignatures: Sequence[tuple[int, str]] = ()
     shown: Sequence[str] = ()
+    seen: Sequence[tuple[int, bytes]] = ()
 
     @cached_property
     def keys(self) -> dict[bytes, Row]:
         """The first event of each command, by its key."""
         return {row.command_key: row for row in reversed(self.rows) if row.command_key is not None}
 
+    @cached_property
+    def roots(self) -> list[bytes]:
+        return roots_of(row.leaf for row in self.rows)
+
     def of_type(self, *types: str) -> Iterator[Row]:
         return (row for row in self.rows if row.type in types)
 
 
-def read_log(conninfo: str, signer: bytes, shown: Sequence[str] = ()) -> Log:
+def read_log(conninfo: str, signer: bytes) -> Log:
     """The log as one snapshot has it."""
     with psycopg.connect(conninfo) as conn:
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
@@ -129,7 +138,8 @@ def read_log(conninfo: str, signer: bytes, shown: Sequence[str] = ()) -> Log:
         rows = [Row(*values) for values in events]
         heads = conn.execute("SELECT size, root FROM tree_head ORDER BY size").fetchall()
         checkpoints = conn.execute("SELECT size, note FROM checkpoint ORDER BY size").fetchall()
-    return Log(rows, heads, checkpoints, signer, shown)
+        cosignatures = conn.execute("SELECT size, line FROM cosignature ORDER BY size").fetchall()
+    return Log(rows, heads, checkpoints, signer, cosignatures=cosignatures)
 
 
 def faults(log: Log, told: Sequence[Told]) -> list[Fault]:
@@ -190,41 +200,50 @@ def leaves_are_the_records_hashes(log: Log, _: Sequence[Told]) -> Faults:
 
 
 def heads_are_the_trees_roots(log: Log, _: Sequence[Told]) -> Faults:
-    roots = roots_of(row.leaf for row in log.rows)
     for size, root in log.heads:
-        if size >= len(roots) or roots[size] != root:
+        if log.roots[size : size + 1] != [root]:
             yield f"The head of size {size} is not the root of that many records."
     if log.rows and (not log.heads or log.heads[-1][0] != len(log.rows)):
         yield f"No head covers all {len(log.rows)} records."
 
 
 def checkpoints_are_signed_roots(log: Log, _: Sequence[Told]) -> Faults:
-    roots = roots_of(row.leaf for row in log.rows)
     for size, note in log.checkpoints:
-        yield from _faults_of_note(log, roots, note, size)
+        yield from _faults_of_note(log, note, size)
 
 
 def checkpoints_never_fork(log: Log, _: Sequence[Told]) -> Faults:
     """Whoever was shown a checkpoint holds a promise: the log goes on from there, and never has another beginning."""
-    roots = roots_of(row.leaf for row in log.rows)
     for note in log.shown:
-        yield from _faults_of_note(log, roots, note, int(note.split("\n")[1]))
+        yield from _faults_of_note(log, note, int(note.split("\n")[1]))
+    for size, root in log.seen:
+        if log.roots[size : size + 1] != [root]:
+            yield f"The witness has seen another head of size {size}; there are {len(log.rows)} records."
 
 
-def _faults_of_note(log: Log, roots: Sequence[bytes], note: str, size: int) -> Faults:
+def cosignatures_are_the_witnesses(log: Log, _: Sequence[Told]) -> Faults:
+    texts = {size: note.rsplit("\n\n", 1)[0] for size, note in log.checkpoints}
+    for size, line in log.cosignatures:
+        signature = b64decode(line.split(" ")[-1])[4:]
+        seconds = int.from_bytes(signature[:8])
+        if not _is_signed(f"cosignature/v1\ntime {seconds}\n{texts.get(size)}", signature[8:], log.witness):
+            yield f"The checkpoint of size {size} bears a cosignature that is not its witness's."
+
+
+def _faults_of_note(log: Log, note: str, size: int) -> Faults:
     text, signatures = note.rsplit("\n\n", 1)
     lines = text.split("\n")
-    if size >= len(roots) or lines[1:3] != [str(size), _base64(roots[size])]:
+    if size >= len(log.roots) or lines[1:3] != [str(size), _base64(log.roots[size])]:
         yield f"The checkpoint of size {size} does not have the root of that many records; there are {len(log.rows)}."
     own = [line for line in signatures.splitlines() if line.startswith(f"\N{EM DASH} {lines[0]} ")]
-    if not own or not all(_is_signed(text, line, log.signer) for line in own):
+    if not own or not all(_is_signed(text, b64decode(line.split(" ")[-1])[4:], log.signer) for line in own):
         yield f"The checkpoint of size {size} is not signed by the log's key."
 
 
-def _is_signed(text: str, line: str, public: bytes) -> bool:
-    """Whether a signature line of a C2SP note (name, base64 of key id and signature) is of that Ed25519 key."""
+def _is_signed(text: str, signature: bytes, public: bytes) -> bool:
+    """Whether it is that key's Ed25519 signature on a C2SP note's text, given without its last newline."""
     try:
-        Ed25519PublicKey.from_public_bytes(public).verify(b64decode(line.split(" ")[-1])[4:], f"{text}\n".encode())
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, f"{text}\n".encode())
     except InvalidSignature:
         return False
     return True
@@ -491,6 +510,7 @@ CHECKS = (
     heads_are_the_trees_roots,
     checkpoints_are_signed_roots,
     checkpoints_never_fork,
+    cosignatures_are_the_witnesses,
     caps_hold,
     officers_change_their_mind_or_stay_quiet,
     questions_take_their_course,
@@ -518,6 +538,8 @@ def history_stays(before: Log, after: Log) -> Faults:
         yield f"The log had {len(before.rows)} records and has {len(after.rows)}."
     for size, _ in set(before.checkpoints) - set(after.checkpoints):
         yield f"The checkpoint of size {size} has changed."
+    for size, _ in set(before.cosignatures) - set(after.cosignatures):
+        yield f"The cosignature on the checkpoint of size {size} has changed."
 
 
 def a_repeated_key_gives_the_first_answer(told: Iterable[Told], again: Iterable[Told]) -> Faults:
@@ -528,7 +550,6 @@ def a_repeated_key_gives_the_first_answer(told: Iterable[Told], again: Iterable[
 
 def receipts_are_proven(log: Log, proofs: Iterable[tuple[Told, dict[str, Any]]]) -> Faults:
     """The proof that the service shows for a receipt leads from its leaf to a later checkpoint of this very log."""
-    roots = roots_of(row.leaf for row in log.rows)
     for each, proof in proofs:
         receipt, size = each.answer["receipt"], proof["size"]
         path = [b64decode(node) for node in proof["hashes"]]
@@ -538,7 +559,7 @@ def receipts_are_proven(log: Log, proofs: Iterable[tuple[Told, dict[str, Any]]])
         elif proof["checkpoint"].split("\n")[1:3] != [str(size), proof["root"]]:
             yield f"{each} has a receipt whose proof is not of the checkpoint it shows."
         else:
-            yield from _faults_of_note(log, roots, proof["checkpoint"], size)
+            yield from _faults_of_note(log, proof["checkpoint"], size)
 
 
 def root_by_path(leaf: bytes, position: int, size: int, path: Sequence[bytes]) -> bytes | None:

@@ -23,8 +23,16 @@ from tests.crash.checker import (
 )
 
 KEY = Ed25519PrivateKey.generate()
+WITNESS = KEY.public_key().public_bytes_raw()
+"""Whose key it is does not matter here."""
 PHASES = [{"name": "preview", "access": "granted", "customer_cap": 1}]
 Write = tuple[str, str, dict[str, Any]]
+
+
+def cosigned(text: str, seconds: int = 1_800_000_000) -> str:
+    """A witness's line under a checkpoint, as C2SP tlog-cosignature has it."""
+    signature = seconds.to_bytes(8) + KEY.sign(f"cosignature/v1\ntime {seconds}\n{text}".encode())
+    return f"\N{EM DASH} assent.test/witness {b64encode(bytes(4) + signature).decode()}\n"
 
 
 class Story:
@@ -205,6 +213,22 @@ def a_checkpoint_that_somebody_holds_is_of_another_log(story: Story) -> tuple[Lo
     return replace(sealed_again(other, other.rows[1:]), shown=[shown]), []
 
 
+@plant("The witness has seen another head")
+def the_witness_remembers_another_log(story: Story) -> tuple[Log, list[Told]]:
+    return replace(story.log(), seen=[(len(story.rows), bytes(32))]), story.told
+
+
+@plant("The witness has seen another head")
+def the_witness_remembers_a_longer_log(story: Story) -> tuple[Log, list[Told]]:
+    return replace(story.log(), seen=[(len(story.rows) + 1, bytes(32))]), story.told
+
+
+@plant("is not its witness's")
+def a_cosignature_is_of_another_checkpoint(story: Story) -> tuple[Log, list[Told]]:
+    size = len(story.rows)
+    return replace(story.log(), witness=WITNESS, cosignatures=[(size, cosigned(f"another\n{size}\n"))]), story.told
+
+
 @plant("is not signed by the log's key")
 def a_checkpoint_is_forged(story: Story) -> tuple[Log, list[Told]]:
     return replace(story.log(), signer=Ed25519PrivateKey.generate().public_key().public_bytes_raw()), story.told
@@ -302,8 +326,18 @@ def an_approval_lacks_its_grant(story: Story) -> tuple[Log, list[Told]]:
 
 def test_a_log_that_is_right_has_no_fault() -> None:
     story = a_story()
+    log = story.log()
+    size, note = log.checkpoints[0]
+    line = cosigned(note.rsplit("\n\n", 1)[0] + "\n")
+    seen = [(size, log.roots[size]), (0, log.roots[0])]
 
-    assert faults(story.log(), story.told) == []
+    assert faults(log, story.told) == []
+    assert (
+        faults(
+            replace(log, witness=WITNESS, cosignatures=[(size, line)], shown=[note, note + line], seen=seen), story.told
+        )
+        == []
+    )
 
 
 @pytest.mark.parametrize(("expected", "planted"), PLANTS, ids=[planted.__name__ for _, planted in PLANTS])
@@ -333,6 +367,7 @@ def test_history_that_changed_between_two_looks_is_found() -> None:
     assert list(history_stays(before, replace(before, rows=[*story.rows[:3], changed, *story.rows[4:]])))
     assert list(history_stays(before, replace(before, rows=before.rows[:-1])))
     assert list(history_stays(before, replace(before, checkpoints=[(1, "another")])))
+    assert list(history_stays(replace(before, cosignatures=[(1, "line")]), before))
     assert not list(history_stays(before, replace(before, rows=[*before.rows, changed])))
 
 

@@ -6,20 +6,35 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import psycopg
+from psycopg import sql
 
 from projections import PROJECTIONS
+from services.log import note
 from services.log.folder import SignerFolder
 from services.postgres import EmbeddedPostgres
 from services.project import Projecting
 from services.settings import Settings
+from services.witness import WitnessFolder
 from tests.crash import checker, load
 from tests.crash.checker import Fault, Log, Told, faults, named, read_log
 from tests.crash.power import Disk
-from tests.crash.processes import PROGRAM, NotBack, Process, Service, backends, ended_after, kill, postmaster, tokens
+from tests.crash.processes import (
+    PROGRAM,
+    NotBack,
+    Process,
+    Service,
+    backends,
+    ended_after,
+    free_port,
+    kill,
+    postmaster,
+    tokens,
+)
 
 BLOWS = ("service", "backend", "postmaster", "everything", "power")
 """What can be struck wherever there are services: `everything` are all processes at once; `power` takes with them what
@@ -41,7 +56,8 @@ CALLERS = load.SIGNERS + load.RACERS + load.QUESTIONERS
 
 @dataclass
 class Trial:
-    """Services on one data folder, round after round on one log; `others` are processes by what they are struck as.
+    """Services on one data folder, round after round on one log; `others` are processes by what they are struck as, and
+    `witness` is the folder of the one that is asked to cosign.
 
     `durability` are settings of Postgres that replace ours, until a process of Assent has to start it again.
     """
@@ -50,6 +66,7 @@ class Trial:
     services: Sequence[Service]
     rng: random.Random
     others: Mapping[str, Process] = field(default_factory=dict)
+    witness: WitnessFolder | None = None
     durability: Mapping[str, str] = field(default_factory=dict)
     patience_seconds: float = load.GIVE_UP_SECONDS
     told: list[Told] = field(default_factory=list)
@@ -186,7 +203,9 @@ class Trial:
             "a_repeated_key_gives_the_first_answer", checker.a_repeated_key_gives_the_first_answer(sample, again)
         )
         with EmbeddedPostgres(self.data) as conninfo:
-            await _signed(conninfo, last)
+            await _signed(conninfo, "checkpoint", last)
+            if self.witness is not None:
+                await _signed(conninfo, "cosignature", last)
             proofs = [(each, await _proof(caller, each)) for each in sample[:PROVEN_MAX]]
             log = self._log(conninfo)
             found += faults(log, self.told)
@@ -199,11 +218,15 @@ class Trial:
         """With all checkpoints that were shown, and the one that the signer keeps."""
         folder = SignerFolder(self.data / "signer", Settings().origin)
         signed = folder.signed()
-        shown = [*self.shown, *([signed.note] if signed else [])]
-        return read_log(conninfo, folder.verifier().public, shown)
+        log = read_log(conninfo, folder.verifier().public)
+        log = replace(log, shown=[*self.shown, *([signed.note] if signed else [])])
+        if self.witness is None:
+            return log
+        seen = [(each.size, each.root) for each in self.witness.seen().values()]
+        return replace(log, witness=self.witness.key().public_key().public_bytes_raw(), seen=seen)
 
 
-TARGETS = (*BLOWS, "signer")
+TARGETS = (*BLOWS, "signer", "witness")
 
 
 def installation(
@@ -213,9 +236,18 @@ def installation(
     durability: Mapping[str, str] | None = None,
     patience_seconds: float = load.GIVE_UP_SECONDS,
 ) -> Trial:
-    """As in production: two processes serve, by this program; another projects and signs. Struck are TARGETS."""
+    """As in production: two processes serve, by this program; another projects and signs; a witness, from a folder of
+    its own, cosigns. Struck are TARGETS.
+    """
     services = [Service(data, {"ASSENT_ROLES": "timers"}, program) for _ in range(2)]
-    return Trial(data, services, rng, {"signer": Process(data, "project")}, durability or {}, patience_seconds)
+    apart, port = data.with_name("witness"), free_port()
+    folder, name = WitnessFolder(apart / "witness"), Settings().witness_name
+    key = note.verifier_of(name, folder.key(), note.COSIGNATURE)
+    signer = Process(data, "project", {"ASSENT_WITNESSES": f"{key} http://127.0.0.1:{port}"})
+    log = SignerFolder(data / "signer", Settings().origin).verifier()
+    witness = Process(apart, "witness", {"ASSENT_PORT": str(port), "ASSENT_WITNESS_LOGS": str(log)})
+    others = {"signer": signer, "witness": witness}
+    return Trial(data, services, rng, others, folder, durability or {}, patience_seconds)
 
 
 def words(group: BaseExceptionGroup[AssertionError]) -> Iterator[str]:
@@ -233,16 +265,17 @@ async def _proof(caller: load.Caller, told: Told) -> dict[str, object]:
     return proof
 
 
-async def _signed(conninfo: str, position: int) -> None:
-    """Wait until a checkpoint covers the position: the signer, too, comes back by itself."""
+async def _signed(conninfo: str, table: Literal["checkpoint", "cosignature"], position: int) -> None:
+    """Wait until one covers the position: signer and witness, too, come back by themselves."""
+    newest = sql.SQL("SELECT coalesce(max(size), 0) FROM {}").format(sql.Identifier(table))
     deadline = time.monotonic() + RECOVERY_SECONDS_MAX
     async with await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as conn:
         while True:
-            found = await (await conn.execute("SELECT coalesce(max(size), 0) FROM checkpoint")).fetchone()
+            found = await (await conn.execute(newest)).fetchone()
             if found is not None and found[0] > position:
                 return
             if time.monotonic() > deadline:
-                raise NotBack(f"The signer has come to {found}, and not to position {position}.")
+                raise NotBack(f"The newest {table} is of size {found}, and does not come to position {position}.")
             await asyncio.sleep(0.05)
 
 
