@@ -33,8 +33,9 @@ from services.clock import ManualClock
 from services.http.identity import BACKDATE, DevelopmentIssuer, DevelopmentOnly
 from services.http.protocol import Protocol
 from services.log import terminal
-from services.log.bundle import NoBundle
+from services.log.bundle import Bundle, NoBundle
 from services.log.folder import LogRefused, SignerFolder
+from services.log.snapshot import Snapshot
 from services.migrations import MigrationRefused, migrate
 from services.play import BadScenario, Player, StepFailed, Steps, first_instant, read_scenario
 from services.postgres import PostgresUnavailable, open_database
@@ -321,8 +322,11 @@ def parser() -> argparse.ArgumentParser:
     exported.add_argument("--to", type=Path, required=True, metavar="FILE")
     verified = acts.add_parser("verify", help="is the log what was written? An exported file, or the database")
     verified.add_argument("file", type=Path, nargs="?", help="needs no database and no service")
-    verified.add_argument("--key", help="the log's verifier key, as the auditor was given it")
-    verified.add_argument("--checkpoint", type=Path, metavar="NOTE", help="a checkpoint that the log must begin with")
+    verified.add_argument("--key", help="a verifier key of the log, as the auditor was given it")
+    verified.add_argument("--witness", action="append", default=[], help="the key of a witness that must have cosigned")
+    verified.add_argument(
+        "--checkpoint", type=Path, action="append", default=[], metavar="NOTE", help="one that the log must begin with"
+    )
     projections = commands.add_parser("projections", help="list, rebuild or verify the projections")
     projections.add_argument("action", choices=["list", "rebuild", "verify"])
     projections.add_argument("name", nargs="*", help="which (all)")
@@ -424,20 +428,22 @@ def _run(given: argparse.Namespace, settings: Settings) -> int:
 
 def _log(given: argparse.Namespace, settings: Settings) -> int:
     folder = SignerFolder(settings.data / "signer", settings.origin)
+
+    def snapshot(conninfo: str) -> Snapshot:
+        return Snapshot(conninfo, folder, [witness.key for witness in settings.witnesses])
+
     match given.action:
         case "checkpoint":
             return show_checkpoint(settings, given.json)
         case "key":
             return show_key(folder)
         case "export":
-            return with_database(settings, lambda conninfo: terminal.export_log(conninfo, folder, given.to, given.json))
-        case "verify" if given.file is not None:
-            return terminal.verify_file(given.file, given.key, given.checkpoint, given.json)
+            return with_database(settings, lambda at: terminal.export_log(snapshot(at), given.to, given.json))
         case "verify":
-            return with_database(
-                settings,
-                lambda conninfo: terminal.verify_database(conninfo, folder, given.key, given.checkpoint, given.json),
-            )
+            known = terminal.brought_along(given.key, given.witness, given.checkpoint)
+            if given.file is not None:
+                return terminal.verify_log(Bundle(given.file), known, given.json)
+            return with_database(settings, lambda at: terminal.verify_log(snapshot(at), known, given.json))
         case _:
             raise AssertionError(given.action)
 

@@ -14,19 +14,21 @@ A ZIP file, laid out as the log is served (C2SP tlog-tiles), so that `unzip` and
 
 import zlib
 from base64 import b64decode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
 import msgspec
 
+from services.log import note
 from services.log.merkle import HASH_BYTES
 from services.log.note import NoteRefused, Verifier
 from services.log.record import RECORD_BYTES_MAX, outline
 from services.log.streams import Differs
 from services.log.tiles import HEIGHT, WIDTH
-from services.log.verify import Entry, Head, Known
+from services.log.verify import Entry, Head
+from services.log.vouched import Known
 
 FORMAT = "assent-log/1"
 MANIFEST, CHECKPOINT, CHECKPOINTS = "manifest.json", "checkpoint", "checkpoints.jsonl"
@@ -51,6 +53,7 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True):
     root: str
     exported: str
     key: str
+    witnesses: list[str]
 
 
 class CheckpointLine(msgspec.Struct, forbid_unknown_fields=True):
@@ -82,11 +85,8 @@ class Bundle:
 
     has_edge = True
 
-    def __init__(self, path: Path, key: Verifier | None = None, known: Sequence[Known] = ()) -> None:
-        """`key`: the log's, where the reader has it from elsewhere; `known`: heads they know of, by size."""
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self.trusted = key
-        self._given = known
 
     def __enter__(self) -> "Bundle":
         """Raises NoBundle, OSError."""
@@ -113,13 +113,14 @@ class Bundle:
         try:
             manifest = msgspec.json.decode(self._part(MANIFEST), type=Manifest)
             self.first_key = Verifier.parse(manifest.key)
+            self.witnesses = [Verifier.parse(witness) for witness in manifest.witnesses]
+            self.known = [Known(manifest.size, note.decoded(manifest.root), MANIFEST)]
         except (Differs, msgspec.DecodeError, NoteRefused) as error:
             raise NoBundle(f"{self._path} is no exported log: {error}") from error
         if manifest.format != FORMAT:
             raise NoBundle(f"{self._path} is in the format {manifest.format!r}; this program reads {FORMAT!r}.")
         self.origin, self.size = manifest.origin, manifest.size
         self.signed_size = manifest.size
-        self.known = sorted([*self._given, Known(self.size, b64decode(manifest.root), MANIFEST)])
 
     def entries(self) -> Iterator[Entry]:
         commands = self._commands()
@@ -128,9 +129,7 @@ class Bundle:
             self._position = index * WIDTH
             width = min(WIDTH, self.size - self._position)
             records = list(self._records(tile_name("entries", index, width)))
-            if len(records) != width:
-                raise self._damaged(f"entry bundle {index} holds {len(records)} records, not {width}")
-            for position, record in enumerate(records, self._position):
+            for position, record in enumerate(records[:width], self._position):
                 key = fingerprint = None
                 if command is not None and command[0] <= position:
                     at, key, fingerprint = command
@@ -140,6 +139,9 @@ class Bundle:
                 if (name := policy_name(record)) and self._part(name) != record:
                     raise Differs(position, f"{name} is not this record.")
                 yield Entry(position, record, key, fingerprint)
+            if len(records) != width:
+                sentence = f"entry bundle {index} holds {len(records)} records, not {width}."
+                raise Differs(self._position + min(len(records), width), sentence)
         if command is not None:
             raise Differs(self.size, f"{COMMANDS} speaks of position {command[0]}.")
 
@@ -163,13 +165,13 @@ class Bundle:
                 yield Head(int(size), b64decode(root, validate=True))
 
     def checkpoints(self) -> Iterator[tuple[int, str]]:
-        note = ""
+        text = ""
         for line in self._lines(CHECKPOINTS):
             with self._reading(CHECKPOINTS):
                 found = msgspec.json.decode(line, type=CheckpointLine)
-            note = found.note
-            yield found.size, note
-        if note != self._part(CHECKPOINT).decode(errors="replace"):
+            text = found.note
+            yield found.size, text
+        if text != self._part(CHECKPOINT).decode(errors="replace"):
             raise Differs(self._position, f"{CHECKPOINT} is not the last of {CHECKPOINTS}.")
 
     def tiles(self, level: int) -> Iterator[tuple[int, bytes]]:

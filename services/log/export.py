@@ -15,6 +15,7 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 import msgspec
 
+from services import durable
 from services.log import bundle, note
 from services.log.bundle import CheckpointLine, Manifest, tile_name
 from services.log.folder import LogRefused
@@ -52,11 +53,7 @@ def _durably(to: Path) -> Iterator[Path]:
         with suppress(FileNotFoundError):
             fresh.unlink()
         raise
-    folder = os.open(to.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    durable.sync_folder(to.parent)
 
 
 class _Export:
@@ -78,6 +75,7 @@ class _Export:
             b64encode(head.root).decode(),
             self._exported.isoformat(timespec="seconds"),
             str(self._snapshot.first_key),
+            list(map(str, self._snapshot.witnesses)),
         )
         self._put(bundle.MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
         self._put(bundle.CHECKPOINT, newest.encode())

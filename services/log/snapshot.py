@@ -19,7 +19,8 @@ from services.log.folder import LogRefused, SignerFolder
 from services.log.note import NoteRefused, Verifier
 from services.log.reader import PAGE_ROWS
 from services.log.record import read
-from services.log.verify import Columns, Entry, Head, Known
+from services.log.verify import Columns, Entry, Head
+from services.log.vouched import Known
 
 _log = logging.getLogger(__name__)
 
@@ -34,15 +35,13 @@ class Snapshot:
 
     has_edge = False
 
-    def __init__(
-        self, conninfo: str, folder: SignerFolder, key: Verifier | None = None, known: Sequence[Known] = ()
-    ) -> None:
-        """`key`: the log's, where the reader has it from elsewhere; `known`: heads they know of."""
+    def __init__(self, conninfo: str, folder: SignerFolder, witnesses: Sequence[Verifier] = ()) -> None:
+        """`witnesses`: those whose cosignatures are asked for."""
         self._conninfo = conninfo
         self._folder = folder
         self.origin = folder.origin
-        self.trusted = key
-        self.known = list(known)
+        self.witnesses = witnesses
+        self.known: list[Known] = []
         self.size = self.signed_size = 0
         self._names = 0
 
@@ -51,7 +50,6 @@ class Snapshot:
         kept = self._folder.signed()  # before the snapshot, which then holds all that was signed by now
         if kept is not None:
             self.known.append(Known(kept.size, kept.root, "the signer's folder", kept.key))
-            self.known.sort()
         self._conn: Connection[Any] = psycopg.connect(self._conninfo)
         self._conn.isolation_level = IsolationLevel.REPEATABLE_READ
         self._conn.read_only = True
@@ -93,7 +91,7 @@ class Snapshot:
             yield Head(*row)
 
     def checkpoints(self) -> Iterator[tuple[int, str]]:
-        return self._rows("SELECT size, note FROM checkpoint ORDER BY size")
+        return self._rows("SELECT size, note FROM cosigned_checkpoint ORDER BY size")
 
     def tiles(self, level: int) -> Iterator[tuple[int, bytes]]:
         return self._rows("SELECT index, hashes FROM tile WHERE level = %s ORDER BY index", level)

@@ -3,19 +3,20 @@
 import json
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from services.log import note
-from services.log.bundle import Bundle
 from services.log.export import export
-from services.log.folder import LogRefused, SignerFolder
+from services.log.folder import LogRefused
 from services.log.note import Checkpoint, NoteRefused, Verifier
 from services.log.snapshot import Snapshot
 from services.log.streams import Differs
-from services.log.verify import Evidence, Known, Verified, verify
+from services.log.verify import Evidence, Verified, verify
+from services.log.vouched import Brought, Known
 from services.progress import shown
 
 RECORDS_FOR_PROCESSES = 100_000
@@ -24,9 +25,9 @@ RECORDS_FOR_PROCESSES = 100_000
 PROCESSES_MAX = 4
 
 
-def export_log(conninfo: str, folder: SignerFolder, to: Path, as_json: bool) -> int:
+def export_log(snapshot: Snapshot, to: Path, as_json: bool) -> int:
     """`assent log export --to FILE`. Raises LogRefused, OSError."""
-    with Snapshot(conninfo, folder) as snapshot:
+    with snapshot:
         with shown(f"export {to.name}", snapshot.signed_size) as report:
             manifest = export(snapshot, to, report)
         late = snapshot.size - manifest.size
@@ -41,27 +42,16 @@ def export_log(conninfo: str, folder: SignerFolder, to: Path, as_json: bool) -> 
     return 0
 
 
-def verify_file(path: Path, key: str | None, checkpoint: Path | None, as_json: bool) -> int:
-    """`assent log verify FILE`: 0 where nothing differs, 1 where something does. Raises NoBundle, LogRefused, OSError.
+def verify_log(evidence: AbstractContextManager[Evidence], brought: Brought, as_json: bool) -> int:
+    """`assent log verify [FILE]`: 0 where nothing differs, 1 where something does.
 
-    `key` and `checkpoint` are what the auditor knows from elsewhere: what no file can say of itself.
+    Raises NoBundle, LogRefused, OSError.
     """
-    return _verify(Bundle(path, _verifier(key), _known(checkpoint)), as_json)
-
-
-def verify_database(
-    conninfo: str, folder: SignerFolder, key: str | None, checkpoint: Path | None, as_json: bool
-) -> int:
-    """`assent log verify`: as `verify_file`, on the database, its columns, and what the signer keeps outside of it."""
-    return _verify(Snapshot(conninfo, folder, _verifier(key), _known(checkpoint)), as_json)
-
-
-def _verify(evidence: AbstractContextManager[Evidence], as_json: bool) -> int:
     with evidence as opened:
         processes = min(PROCESSES_MAX, os.cpu_count() or 1) - 1 if opened.size >= RECORDS_FOR_PROCESSES else 0
         try:
             with shown("verify", opened.size) as report:
-                verified = verify(opened, report, processes)
+                verified = verify(opened, brought, report, processes)
         except Differs as differs:
             found = {"ok": False, "position": differs.position, "text": differs.sentence}
             _say(json.dumps(found) if as_json else f"It is not what it was. {differs}")
@@ -79,27 +69,33 @@ def _as_text(found: Verified) -> str:
         f"  heads        {found.heads}, tiles {found.tiles}, commands {found.commands}",
         f"  streams      {streams or 'none'}",
     ]
+    lines += [f"  cosigned     {size} records, by {witness}" for witness, size in found.cosigned.items()]
     lines += [f"  rollback     {each}" for each in found.rollbacks]
     if found.signed_size < found.size:
         lines.append(f"  not signed   the last {found.size - found.signed_size} records: nobody vouches for them yet")
     return "\n".join(lines)
 
 
-def _verifier(key: str | None) -> Verifier | None:
+def brought_along(key: str | None, witnesses: Sequence[str], checkpoints: Sequence[Path]) -> Brought:
+    """What an auditor has from elsewhere, from what they typed. Raises LogRefused, OSError."""
+    return Brought(
+        None if key is None else _verifier(key), tuple(map(_verifier, witnesses)), tuple(map(_known, checkpoints))
+    )
+
+
+def _verifier(key: str) -> Verifier:
     try:
-        return None if key is None else Verifier.parse(key)
+        return Verifier.parse(key)
     except NoteRefused as error:
         raise LogRefused(f"{key!r} is no verifier key: {error}") from error
 
 
-def _known(checkpoint: Path | None) -> list[Known]:
-    if checkpoint is None:
-        return []
+def _known(checkpoint: Path) -> Known:
     try:
         found = Checkpoint.parse(note.parse(checkpoint.read_text()).text)
     except (NoteRefused, UnicodeDecodeError) as error:
         raise LogRefused(f"{checkpoint} is no signed note: {error}") from error
-    return [Known(found.size, found.root, str(checkpoint))]
+    return Known(found.size, found.root, str(checkpoint))
 
 
 def _say(text: str) -> Any:

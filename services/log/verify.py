@@ -15,21 +15,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-import msgspec
-
-from domain import log
-from domain.log import LogKeyRotated, RollbackAccepted
 from services.ids import is_keyed, is_keyed_by
-from services.log import note
 from services.log.merkle import HASH_BYTES, Frontier, leaf_hash
-from services.log.note import Checkpoint, KeyChain, NoteRefused, Verifier
-from services.log.record import Outline, outline, read
+from services.log.note import Verifier
+from services.log.record import Outline, outline
 from services.log.streams import Differs, Folds, folding
 from services.log.tiles import HEIGHT, WIDTH, Tiling, stored_tile
+from services.log.vouched import OWN_STREAM, Brought, Known, Vouched
 
 REPORT_RECORDS = 1000
 TILE_LEVELS = 8
-OWN_STREAM = log.STREAM.encode()
 KEY_BYTES_COMPARED = 16
 """As much of a command key as tells it from any other, however many there are."""
 
@@ -61,16 +56,6 @@ class Head(NamedTuple):
     frontier: bytes | None = None
 
 
-class Known(NamedTuple):
-    """A head that somebody keeps outside of what is verified: it has to begin with that."""
-
-    size: int
-    root: bytes
-    source: str
-    key: str = ""
-    """The verifier key that signs from there, where it is known as well."""
-
-
 class Evidence(Protocol):
     """What there is to verify; everything in ascending order."""
 
@@ -82,8 +67,8 @@ class Evidence(Protocol):
         """The key that signed the log from the beginning, as it says itself: the others follow from its records."""
 
     @property
-    def trusted(self) -> Verifier | None:
-        """A key of the log that the reader has from elsewhere."""
+    def witnesses(self) -> Sequence[Verifier]:
+        """Whose cosignatures its keeper says to have."""
 
     @property
     def size(self) -> int:
@@ -128,6 +113,8 @@ class Verified:
     tiles: int
     streams: Mapping[str, int]
     keys: tuple[str, ...]
+    cosigned: Mapping[str, int]
+    """The largest size that each witness cosigned, by verifier key."""
     rollbacks: tuple[str, ...]
     """What operators accepted, in words."""
 
@@ -136,7 +123,6 @@ class Verified:
 class _Counts:
     commands: int = 0
     heads: int = 0
-    checkpoints: int = 0
     tiles: int = 0
 
 
@@ -153,24 +139,22 @@ class _Before:
 class Verification:
     """One pass over the evidence. `run` once."""
 
-    def __init__(self, evidence: Evidence, folds: Folds) -> None:
+    def __init__(self, evidence: Evidence, brought: Brought, folds: Folds) -> None:
         self._evidence = evidence
+        self._brought = brought
         self._folds = folds
+        witnesses = tuple(dict.fromkeys((*evidence.witnesses, *brought.witnesses)))
+        known = (*evidence.known, *brought.checkpoints)
+        self._vouched = Vouched(evidence.origin, evidence.first_key, witnesses, known)
         self._tree = Frontier()
         self._tiling = Tiling()
         self._tiles: dict[int, Iterator[tuple[int, bytes]]] = {}
+        self._leaf_tile: bytes | None = None
         self._heads = evidence.heads()
         self._head = next(self._heads, None)
         self._head_size = 0
         self._checkpoints = evidence.checkpoints()
         self._checkpoint = next(self._checkpoints, None)
-        self._fitting_size = 0
-        self._chain = KeyChain(evidence.first_key)
-        self._keys: dict[Verifier, None] = {}
-        self._misfit: Differs | None = None
-        self._rollbacks: list[RollbackAccepted] = []
-        self._known = list(evidence.known)
-        self._leaf_tile: bytes | None = None
         self._before = _Before()
         self._counts = _Counts()
 
@@ -188,7 +172,7 @@ class Verification:
 
     def _first(self, differs: Differs) -> Differs:
         """An earlier difference may wait for a rollback to account for it, or still be found: streams fold behind."""
-        found = [differs] if self._misfit is None else [self._misfit, differs]
+        found = [each for each in (self._vouched.misfit, differs) if each is not None]
         try:
             self._folds.end()
         except Differs as folded:
@@ -212,7 +196,7 @@ class Verification:
         self._check_command(entry, parts)
         self._check_leaf_tile(position, leaf)
         if parts.stream == OWN_STREAM:
-            self._follow_keys(position, entry.record)
+            self._vouched.follow(position, entry.record)
         self._folds.take(position, parts.stream, entry.record)
         self._tree.extend((leaf,))
         for level, index, hashes in self._tiling.add(leaf):
@@ -317,8 +301,7 @@ class Verification:
         size = self._tree.size
         if self._head is not None and self._head.size <= size:
             self._check_head(self._head)
-        while self._known and self._known[0].size <= size:
-            self._check_known(self._known.pop(0))
+        self._vouched.compare(size, self._tree.root)
         if self._checkpoint is not None and self._checkpoint[0] <= size:
             self._check_checkpoint(*self._checkpoint)
 
@@ -332,57 +315,11 @@ class Verification:
         self._head, self._head_size = next(self._heads, None), head.size
 
     def _check_checkpoint(self, size: int, text: str) -> None:
-        first = self._fitting_size
-        try:
-            signed = note.parse(text)
-            checkpoint = Checkpoint.parse(signed.text)
-        except NoteRefused as error:
-            raise Differs(first, f"the checkpoint of size {size} is no signed note: {error}") from error
-        if str(signed) != text:
-            raise Differs(first, f"the checkpoint of size {size} is not as it is written: its base64 has stray bits.")
-        if (checkpoint.origin, checkpoint.size) != (self._evidence.origin, size) or size != self._tree.size:
-            raise Differs(first, f"where the checkpoint of size {size} should be is one of {checkpoint.size}.")
-        for key in (signers := self._chain.signers(size, first)):
-            if not signed.verified_by(key):
-                raise Differs(first, f"the checkpoint of size {size} is not signed by {key}.")
         if self._head_size != size:
-            raise Differs(first, f"the checkpoint of size {size} was signed upon a head that is missing.")
+            sentence = f"the checkpoint of size {size} was signed upon a head that is missing."
+            raise Differs(self._vouched.size, sentence)
+        self._vouched.checkpoint(size, text, self._tree.root())
         self._checkpoint = next(self._checkpoints, None)
-        if checkpoint.root != self._tree.root():
-            sentence = f"the records from here up to {size - 1} are not those that were signed."
-            self._misfit = self._misfit or Differs(first, sentence)
-            return
-        self._counts.checkpoints += 1
-        self._fitting_size = size
-        self._keys |= dict.fromkeys(signers)
-        if self._is_accounted_for():
-            self._misfit = None
-
-    def _is_accounted_for(self) -> bool:
-        """Whether an operator accepted, in a record that is signed since, that what was signed does not fit."""
-        return self._misfit is not None and any(
-            accepted.agreed_size <= self._misfit.position < accepted.found_size < self._fitting_size
-            for accepted in self._rollbacks
-        )
-
-    def _follow_keys(self, position: int, line: bytes) -> None:
-        """The log's own stream tells with which key it is signed, and what of it was given up."""
-        try:
-            match read(line).event:
-                case LogKeyRotated(key, previous):
-                    self._chain.rotated(position, key, previous)
-                case RollbackAccepted(key=key) as accepted:
-                    self._chain.rolled_back(position, key)
-                    self._rollbacks.append(accepted)
-        except (msgspec.MsgspecError, NoteRefused) as error:
-            raise Differs(position, f"the log's own act is refused: {error}") from error
-
-    def _check_known(self, known: Known) -> None:
-        if known.root != self._tree.root():
-            sentence = f"the records from here up to {known.size - 1} are not those that {known.source} speaks of."
-            raise Differs(self._fitting_size, sentence)
-        if known.key not in ("", str(self._chain.at(known.size))):
-            raise Differs(self._fitting_size, f"{known.source} has another key than the log: {known.key}.")
 
     # The end
 
@@ -390,17 +327,13 @@ class Verification:
         size, evidence = self._tree.size, self._evidence
         if size < evidence.size:
             raise Differs(size, f"the log ends here, but {evidence.size} records should be there.")
-        if self._known:
-            known = self._known[-1]
-            raise Differs(size, f"the log ends here, but {known.source} speaks of {known.size} records.")
         if self._head is not None or self._head_size != size:
             raise Differs(self._head_size, "no head covers the records from here on.")
-        if self._checkpoint is not None or self._fitting_size != evidence.signed_size:
+        if self._checkpoint is not None:
             raise Differs(size, f"a checkpoint speaks of more than the {size} records there are.")
-        if self._misfit is not None:
-            raise self._misfit
-        if evidence.trusted is not None and evidence.trusted not in self._keys:
-            raise Differs(0, f"no checkpoint is signed by {evidence.trusted}: one of them is of another log.")
+        self._vouched.finish(size, self._brought)
+        if self._vouched.size != evidence.signed_size:
+            raise Differs(self._vouched.size, "no checkpoint covers the records from here on.")
         if evidence.has_edge:
             for level, index, hashes in self._tiling.edge():
                 self._check_tile(level, index, hashes)
@@ -416,27 +349,21 @@ class Verification:
                 raise Differs(first, f"tile {index} of level {level} covers what no checkpoint does.")
 
     def _verified(self, streams: Mapping[str, int]) -> Verified:
-        evidence, counts = self._evidence, self._counts
+        evidence, counts, vouched = self._evidence, self._counts, self._vouched
         return Verified(
             origin=evidence.origin,
             size=self._tree.size,
             root=b64encode(self._tree.root()).decode(),
-            signed_size=self._fitting_size,
+            signed_size=vouched.size,
             commands=counts.commands,
             heads=counts.heads,
-            checkpoints=counts.checkpoints,
+            checkpoints=vouched.checkpoints,
             tiles=counts.tiles,
             streams=dict(sorted(streams.items())),
-            keys=tuple(map(str, self._keys)),
-            rollbacks=tuple(map(_told, self._rollbacks)),
+            keys=tuple(map(str, vouched.keys)),
+            cosigned={str(witness): size for witness, size in vouched.cosigned.items()},
+            rollbacks=vouched.told(),
         )
-
-
-def _told(accepted: RollbackAccepted) -> str:
-    return (
-        f"position {accepted.found_size}: {accepted.operator} accepted that {accepted.signed_size} records were signed "
-        f"and only the first {accepted.agreed_size} are known to be these ({accepted.reason})"
-    )
 
 
 def _first_difference(stored: bytes, nodes: bytes) -> int:
@@ -453,7 +380,12 @@ def _first_covered(level: int, index: int, node: int) -> int:
     return (index * WIDTH + (node << height)) << HEIGHT * level
 
 
-def verify(evidence: Evidence, report: Callable[[int], None] = lambda size: None, processes: int = 0) -> Verified:
+def verify(
+    evidence: Evidence,
+    brought: Brought = Brought(),  # noqa: B008 - nothing brought along
+    report: Callable[[int], None] = lambda size: None,
+    processes: int = 0,
+) -> Verified:
     """Verify all there is; `processes` others fold the streams meanwhile. Raises Differs, and what reading raises."""
     with folding(processes) as folds:
-        return Verification(evidence, folds).run(report)
+        return Verification(evidence, brought, folds).run(report)

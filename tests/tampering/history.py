@@ -1,8 +1,9 @@
 """Which history is there to verify and to tamper with? That of a random world, as the writer would have sealed it."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import groupby
 from typing import Any
@@ -12,11 +13,13 @@ import psycopg
 from psycopg import Connection
 
 from domain import log
+from domain.facts import By, Fact
+from domain.organization import OrganizationRegistered, PersonAppointed
 from services.ids import keyed_id
 from services.log import signer
 from services.log.folder import SignerFolder
 from services.log.merkle import Frontier, leaf_hash
-from services.log.record import Outline, outline
+from services.log.record import Outline, outline, seal_fact
 from services.log.signer import sign_once
 from tests.simulation.workload import Workload
 
@@ -82,6 +85,39 @@ def _keyed(append: Sequence[bytes], caller: str) -> Iterator[Row]:
         old, new = (b'"command":"%s"' % id for id in (command, keyed_id(recorded, key, fingerprint).encode()))
         yield row_of(first.replace(old, new, 1), key, fingerprint)
         yield from (row_of(other.replace(old, new, 1)) for other in others)
+
+
+INSTANT = datetime(2028, 4, 19, 12, tzinfo=UTC)
+
+
+def appointments(people: int) -> list[tuple[str, Any]]:
+    """An organization and the people it appoints."""
+    events: list[Any] = [OrganizationRegistered("assent", "Assent", "US")]
+    events += [PersonAppointed(f"person-{nth}", "registrar", INSTANT) for nth in range(people)]
+    return [("organization-assent", event) for event in events]
+
+
+def told(events: Sequence[tuple[str, Any]], begin: Sequence[Sequence[Row]] = ()) -> list[list[Row]]:
+    """Appends of one command each, of these events on these streams, behind those that are there; all at noon."""
+    versions = Counter(row.stream for append in begin for row in append)
+    found = []
+    for position, (stream, event) in enumerate(events, sum(map(len, begin))):
+        key, fingerprint = b"key %d" % position, b"fingerprint %d" % position
+        versions[stream] += 1
+        fact = Fact(
+            position=position,
+            stream=stream,
+            version=versions[stream],
+            recorded=INSTANT,
+            occurred=INSTANT,
+            by=By("root", "assent", "administrator"),
+            command=keyed_id(INSTANT, key, fingerprint),
+            cause=None,
+            event=event,
+            salt="00" * 16,
+        )
+        found.append([row_of(seal_fact(fact), key, fingerprint)])
+    return found
 
 
 def written(conn: Connection[Any], appends: Sequence[Sequence[Row]]) -> None:

@@ -2,34 +2,29 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 
-from domain.facts import By, Fact
-from domain.organization import OrganizationRegistered, PersonAppointed
-from services.ids import keyed_id
 from services.log.bundle import Bundle
 from services.log.export import export
 from services.log.folder import LogRefused, SignerFolder
 from services.log.merkle import leaf_hash
-from services.log.record import seal_fact
 from services.log.signer import sign_once
 from services.log.snapshot import Snapshot
 from services.log.streams import Differs
-from services.log.verify import Known, Verified, verify
+from services.log.verify import Verified, verify
+from services.log.vouched import Brought, Known
 from tests.services.log.grown import ORIGIN
-from tests.tampering.history import Row, SignedLog, lived, parts_of, row_of, written
+from tests.tampering.history import Row, SignedLog, appointments, lived, parts_of, told, written
 
 Change = Callable[[Row], Row]
 
 
 def verified(log: SignedLog, *known: Known) -> Verified:
-    with Snapshot(log.conninfo, log.folder, known=known) as snapshot:
-        return verify(snapshot)
+    with Snapshot(log.conninfo, log.folder) as snapshot:
+        return verify(snapshot, Brought(checkpoints=known))
 
 
 def test_a_log_that_nobody_touched_is_verified(signed_log: SignedLog) -> None:
@@ -45,16 +40,18 @@ def test_an_export_is_verified_without_database_and_in_several_processes(signed_
         export(snapshot, tmp_path / "log.zip")
         live = verify(snapshot)
     for processes in (0, 2):
-        with Bundle(tmp_path / "log.zip", signed_log.folder.verifier()) as bundle:
-            assert verify(bundle, processes=processes) == replace(live, tiles=live.tiles + 2)  # the edges of two levels
+        with Bundle(tmp_path / "log.zip") as bundle:
+            assert verify(bundle, Brought(signed_log.folder.verifier()), processes=processes) == replace(
+                live, tiles=live.tiles + 2
+            )  # the edges of two levels
 
 
 def test_who_has_the_key_from_elsewhere_is_not_told_another(signed_log: SignedLog, tmp_path: Path) -> None:
     other = SignerFolder(tmp_path / "other", ORIGIN).verifier()
     with Snapshot(signed_log.conninfo, signed_log.folder) as snapshot:
         export(snapshot, tmp_path / "log.zip")
-    with Bundle(tmp_path / "log.zip", other) as bundle, pytest.raises(Differs, match="no checkpoint is signed by"):
-        verify(bundle)
+    with Bundle(tmp_path / "log.zip") as bundle, pytest.raises(Differs, match="no checkpoint is signed by"):
+        verify(bundle, Brought(other))
 
 
 def test_a_head_known_from_elsewhere_must_be_that_of_the_log(signed_log: SignedLog) -> None:
@@ -103,7 +100,6 @@ def text(old: bytes, new: bytes) -> Change:
     return change
 
 
-INSTANT = datetime(2028, 4, 19, 12, tzinfo=UTC)
 NOON, BEFORE, AFTER = b"2028-04-19T12:00:00Z", b"2028-04-19T11:59:59Z", b"2028-04-19T12:00:01Z"
 OCCURRED, RECORDED = b'"occurred":"%s"', b'"recorded":"%s"'
 BROKEN: dict[str, tuple[Change, str]] = {
@@ -176,32 +172,9 @@ def test_a_command_counts_once(database: str, tmp_path: Path) -> None:
     broken(database, tmp_path, "its command key was used before", again)
 
 
-def appointed() -> list[list[Row]]:
-    """An organization and the nine people it appoints, one command each."""
-    events: list[Any] = [OrganizationRegistered("assent", "Assent", "US")]
-    events += [PersonAppointed(f"person-{nth}", "registrar", INSTANT) for nth in range(9)]
-    found = []
-    for position, event in enumerate(events):
-        key, fingerprint = b"key %d" % position, b"fingerprint %d" % position
-        fact = Fact(
-            position=position,
-            stream="organization-assent",
-            version=position + 1,
-            recorded=INSTANT,
-            occurred=INSTANT,
-            by=By("root", "assent", "administrator"),
-            command=keyed_id(INSTANT, key, fingerprint),
-            cause=None,
-            event=event,
-            salt="00" * 16,
-        )
-        found.append([row_of(seal_fact(fact), key, fingerprint)])
-    return found
-
-
 def broken(database: str, folder: Path, sentence: str, change: Callable[[list[list[Row]]], Row]) -> None:
     """A log whose tenth record was changed before it was signed is refused there, in the database as in a file."""
-    appends, signer = appointed(), SignerFolder(folder / "signer", ORIGIN)
+    appends, signer = told(appointments(9)), SignerFolder(folder / "signer", ORIGIN)
     row = change(appends)
     appends[9] = [replace(row, command_key=None, fingerprint=None)]
     with psycopg.connect(database, autocommit=True) as conn:
