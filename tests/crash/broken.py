@@ -5,6 +5,7 @@ Each puts the smallest part of the service in place of its own, in a process of 
 
 import sys
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from domain.facts import Fact
 from services import cli
 from services.handle import Handler
 from services.log import reader
+from services.log.append import Found
 from services.log.schema import LOG_LOCK
 from services.log.writer import Writer
 
@@ -19,26 +21,28 @@ _append = Writer._append
 _fold = Handler.fold
 
 
-async def answers_before_the_commit(self: Writer, conn: Any, attempt: Any) -> Any:
+def answers_before_the_commit(self: Writer, conn: Any, attempt: Any) -> Any:
     attempt.answer()
-    return await _append(self, conn, attempt)
+    return _append(self, conn, attempt)
 
 
-async def keeps_no_command_keys(self: Writer, conn: Any, attempt: Any) -> Any:
+def keeps_no_command_keys(self: Writer, conn: Any, attempt: Any) -> Any:
     attempt.keys, attempt.other_keys = [None] * len(attempt.keys), []
-    return await _append(self, conn, attempt)
+    return _append(self, conn, attempt)
 
 
-async def appends_whatever_the_size(self: Writer, conn: Any, attempt: Any) -> Any:
+async def appends_whatever_the_size(self: Writer, conn: Any, attempt: Any) -> Found:
     async with conn.transaction():
         await conn.execute("SELECT pg_advisory_xact_lock(%s)", (LOG_LOCK,))
-        _, used_keys = await _append(self, conn, replace(attempt, base=(await reader.end(conn)).size))
-    return attempt.base, used_keys
+        moved = copy(attempt)
+        moved.base = (await reader.end(conn)).size
+        found = await _append(self, conn, moved)
+    return Found(attempt.base, found.used_keys)
 
 
 def overlooks_the_admissions_of_others(self: Handler, facts: Sequence[Fact]) -> None:
     """Of what others wrote to a release it notes the versions, so that its appends fit, but not who was admitted."""
-    own = self._decided is not None and self._decided.made(facts)
+    own = bool(self._drafts)
     before = {name: stream for name, stream in self._states.items() if name.startswith("release-")}
     _fold(self, facts)
     for name in {fact.stream for fact in facts} & set(before) if not own else ():
