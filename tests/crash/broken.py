@@ -5,7 +5,6 @@ Each puts the smallest part of the service in place of its own, in a process of 
 
 import sys
 from collections.abc import Callable, Sequence
-from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -14,8 +13,10 @@ from services import cli
 from services.handle import Handler
 from services.log import reader
 from services.log.append import Found
+from services.log.merkle import Frontier
+from services.log.reader import LogEnd
 from services.log.schema import LOG_LOCK
-from services.log.writer import Writer
+from services.log.writer import Decision, Writer
 
 _append = Writer._append
 _fold = Handler.fold
@@ -32,12 +33,34 @@ def keeps_no_command_keys(self: Writer, conn: Any, attempt: Any) -> Any:
 
 
 async def appends_whatever_the_size(self: Writer, conn: Any, attempt: Any) -> Found:
+    """What others appended meanwhile moves the facts on, and that is all: nobody reads it, nobody decides again."""
     async with conn.transaction():
         await conn.execute("SELECT pg_advisory_xact_lock(%s)", (LOG_LOCK,))
-        moved = copy(attempt)
-        moved.base = (await reader.end(conn)).size
+        end = await reader.end(conn)
+        streams = list({fact.stream for fact in attempt.facts})
+        latest = await reader.rows(
+            conn, "SELECT stream, max(version) FROM event WHERE stream = ANY (%s) GROUP BY stream", streams
+        )
+        moved = type(attempt)(Frontier(end.size, end.frontier), end.recorded)
+        moved.add(attempt.jobs, _moved(attempt.decisions, end, dict(latest)))
         found = await _append(self, conn, moved)
-    return Found(attempt.base, found.used_keys)
+    vars(attempt).update(vars(moved))
+    self._decider.forget()
+    return found
+
+
+def _moved(decisions: Sequence[Decision], end: LogEnd, versions: dict[str, int]) -> list[Decision]:
+    """The same facts at the next positions, in the next versions of their streams."""
+    found, position = [], end.size
+    for decision in decisions:
+        facts = []
+        for fact in decision.facts:
+            versions[fact.stream] = versions.get(fact.stream, 0) + 1
+            recorded = max(fact.recorded, end.recorded)
+            facts.append(replace(fact, position=position, version=versions[fact.stream], recorded=recorded))
+            position += 1
+        found.append(replace(decision, facts=facts))
+    return found
 
 
 def overlooks_the_admissions_of_others(self: Handler, facts: Sequence[Fact]) -> None:

@@ -35,7 +35,7 @@ CONTROLS: dict[str, Control] = {
     "keeps_no_command_keys": Control("service", frozenset({"each_command_is_there_once"}), "keeps_no_command_keys"),
     "appends_whatever_the_size": Control(
         "service",
-        frozenset({"columns_repeat_the_record", "only_rules_and_history_refuse"}),
+        frozenset({"caps_hold", "officers_change_their_mind_or_stay_quiet"}),
         "appends_whatever_the_size",
     ),
     "overlooks_the_admissions_of_others": Control(
