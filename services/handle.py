@@ -9,7 +9,7 @@ import itertools
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import reduce
 from operator import is_
@@ -20,11 +20,13 @@ from domain.authority import Standing
 from domain.errors import Refused, StaleVersion
 from domain.facts import SYSTEM, By, Fact
 from domain.fields import Label, is_visible
+from domain.values import replace, unguarded
 from domain.world import EMPTY, Stream, Unloaded, World, fold, own_stream
 from services.clock import Clock
 from services.ids import keyed_id, new_id, seeded_id
 from services.log import reader
 from services.log.reader import LogEnd, Pool
+from services.log.receipt import Receipt
 from services.log.writer import Decision, NeedsStreams, Settled, Writer
 from services.replica import Replica
 from services.settings import Settings
@@ -45,6 +47,7 @@ class NotReached(Refused):
     rule, title = "in_turn", "What comes before it was not accepted"
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Order:
     """A person's command and how it is to be taken. A dry run has no `key` and no `fingerprint`.
@@ -84,6 +87,7 @@ class PassTime:
     via: tuple[str, ...] = ()
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What a command did, as its caller may see it: applicants get their view's version and the events they see."""
@@ -94,7 +98,7 @@ class Answer:
     position: int
     number: int | None
     events: tuple[tuple[str, int], ...]
-    receipt: dict[str, Any] | None
+    receipt: Receipt | None
     dry_run: bool = False
     secret: str | None = None
 
@@ -441,17 +445,22 @@ def _settled(order: Order, settled: Settled) -> Answer:
 def _answer(command: Any, settled: Settled, version: int) -> Answer:
     """What the caller is told; the receipt is that of the last event they may see."""
     facts = settled.facts
-    own = [nth for nth, fact in enumerate(facts) if fact.command == facts[-1].command]
-    first = facts[own[0]]
-    shown = [nth for nth in own if first.by.role != "applicant" or _is_applicants(facts[nth])]
-    assert shown, "whoever did something sees it"
+    last = len(facts) - 1
+    own = 0  # after what time alone did first
+    while facts[own].command != facts[last].command:
+        own += 1
+    first, shown = facts[own], facts[own:]
+    if first.by.role == "applicant":
+        shown = [fact for fact in shown if _is_applicants(fact)]
+        assert shown, "whoever did something sees it"
+        last = facts.index(shown[-1])
     name = own_stream(command) or first.stream
     return Answer(
         name.partition("-")[2],
         name,
         version,
-        facts[shown[-1]].position,
+        facts[last].position,
         getattr(first.event, "number", None),
-        tuple((facts[nth].type, facts[nth].position) for nth in shown),
-        settled.receipt(shown[-1]) if settled.leaves else None,
+        tuple([(fact.type, fact.position) for fact in shown]),
+        settled.receipt(last) if settled.leaves else None,
     )

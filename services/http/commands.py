@@ -82,7 +82,7 @@ from domain.retention import SetRetention
 from domain.subject import EraseSubject
 from services.api_keys import Secrets, digest_of, token_of
 from services.handle import Answer, Handler, Order
-from services.http.answers import JSON, Exchange, Receive, Scope, Send, lines_of, refuse, request_id, send_answer
+from services.http.answers import JSON, LINES_JSON, Exchange, Receive, Scope, Send, refuse, request_id, send_answer
 from services.http.bodies import Body, Given, body_of, check_declared, instant, minted_field, read_body
 from services.http.identity import BACKDATE, Identities, Identity
 from services.http.machines import must_be_person
@@ -192,18 +192,17 @@ class Route:
     accepts: tuple[re.Pattern[str], ...]
     numbers: tuple[bool, ...]
     body: Body
-
-    @property
-    def mints(self) -> bool:
-        """Whether the service makes a field of the command."""
-        return minted_field(self.command) is not None
+    mints: bool
+    """Whether the service makes a field of the command."""
 
     def values(self, texts: list[str]) -> Given:
         """What the path gives the command. Raises NotFound where no such thing can exist."""
-        for text, accepted in zip(texts, self.accepts, strict=True):
+        values: list[str | int] = []
+        for text, accepted, is_number in zip(texts, self.accepts, self.numbers, strict=True):
             if accepted.fullmatch(text) is None:
                 raise NotFound
-        return tuple(int(t) if is_number else t for t, is_number in zip(texts, self.numbers, strict=True))
+            values.append(int(text) if is_number else text)
+        return tuple(values)
 
 
 def route(path: str, command: type) -> Route:
@@ -211,7 +210,8 @@ def route(path: str, command: type) -> Route:
     given = tuple(part[1:-1] for part in path.split("/") if part.startswith("{"))
     marked = [_accepted(hints(command)[name]) for name in given]
     body = body_of(command, given)
-    return Route(path, command, parts, given, tuple(a for a, _ in marked), tuple(n for _, n in marked), body)
+    accepts, numbers = tuple(accepted for accepted, _ in marked), tuple(is_number for _, is_number in marked)
+    return Route(path, command, parts, given, accepts, numbers, body, minted_field(command) is not None)
 
 
 def _accepted(hint: Any) -> tuple[re.Pattern[str], bool]:
@@ -395,7 +395,7 @@ def encoded(answer: Answer) -> bytes:
             answer.position,
             [Written(type_, position) for type_, position in answer.events],
             UNSET if answer.number is None else answer.number,
-            UNSET if answer.receipt is None else Receipt(**answer.receipt),
+            answer.receipt or UNSET,
             UNSET if answer.secret is None else answer.secret,
         )
     )
@@ -406,12 +406,17 @@ def status_of(answer: Answer) -> int:
 
 
 def headers_of(answer: Answer) -> Headers:
-    plural = PLURALS[answer.stream.partition("-")[0]]
-    return [
-        *JSON,
-        (b"etag", b'"%d"' % answer.version),
-        (b"location", f"{PREFIX}/{plural}/{answer.id}".encode()),
-    ]
+    return [*JSON, (b"etag", b'"%d"' % answer.version), (b"location", _location(answer))]
+
+
+def lines_of(answer: Answer) -> bytes:
+    """The same as the lines they are sent in."""
+    return b'%betag: "%d"\r\nlocation: %b\r\n' % (LINES_JSON, answer.version, _location(answer))
+
+
+def _location(answer: Answer) -> bytes:
+    kind = answer.stream[: -len(answer.id) - 1]
+    return f"{PREFIX}/{PLURALS[kind]}/{answer.id}".encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -489,7 +494,7 @@ def _answer(exchange: Exchange, outcome: Answer | Exception) -> None:
     """What became of a command, to whoever sent it."""
     match outcome:
         case Answer():
-            exchange.answer(status_of(outcome), lines_of(headers_of(outcome)), encoded(outcome))
+            exchange.answer(status_of(outcome), lines_of(outcome), encoded(outcome))
         case Refused():
             refuse(exchange, outcome)
         case error:

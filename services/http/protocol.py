@@ -5,6 +5,7 @@ evaluation that arrives as most do needs none of it: once its body is complete t
 in one write. Whatever else arrives, or differs from that in any way, goes through uvicorn as ever.
 """
 
+import asyncio
 from functools import lru_cache
 from typing import Any, cast
 
@@ -23,12 +24,17 @@ class Protocol(HttpToolsProtocol):
         super().__init__(*given, **named)
         self._door = door
         self._exchange: Exchange | None = None
+        self._idle_since: float | None = None
+        self._idle_check: asyncio.TimerHandle | None = None
 
     def on_message_begin(self) -> None:
         """The scope is made where it is needed."""
         self.url = b""
-        self.expect_100_continue = False
         self.headers = []
+        self._idle_since = None
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         self._exchange = self._straight()
@@ -38,27 +44,31 @@ class Protocol(HttpToolsProtocol):
     def _straight(self) -> "Exchange | None":
         """The exchange that this request is, if it may be one: small, whole, alone on its connection."""
         before = self.cycle
+        parser = self.parser
         alone = (before is None or before.response_complete) and not self.flow.write_paused
-        if not alone or self.parser.get_method() != b"POST":
+        if not alone or parser.get_method() != b"POST":
             return None
         path, _, query = self.url.partition(b"?")
-        if self.expect_100_continue or self.parser.should_upgrade() or not self._door.takes(path):
-            return None
         headers = dict(self.headers)
+        if b"expect" in headers or b"upgrade" in headers or not self._door.takes(path):
+            return None
         length = headers.get(b"content-length", b"")
         if not length.isdigit() or len(length) > 6 or int(length) > HIGH_WATER_LIMIT:
             return None
-        keep_alive = self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0"
+        keep_alive = parser.should_keep_alive() and (
+            b"connection" not in headers or parser.get_http_version() != "1.0"  # of which nobody keeps one unasked
+        )
         exchange = Exchange(self, path.decode("ascii"), query, headers, keep_alive)
         self.cycle = cast(RequestResponseCycle, exchange)
         return exchange
 
     def _begin_cycle(self) -> None:
         """What was put off at the beginning, and then uvicorn's own way."""
-        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        url, headers = self.url, self.headers
         super().on_message_begin()
-        self.url, self.expect_100_continue = url, expects
-        self.headers += headers
+        self.url = url
+        for name, value in headers:
+            super().on_header(name, value)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -76,6 +86,35 @@ class Protocol(HttpToolsProtocol):
             self._begin_cycle()
             super().on_body(exchange.body)
             super().on_message_complete()
+
+    # How long a connection may be idle after such an answer: one timer for many requests, which looks when it is due
+
+    def answered(self) -> None:
+        """As `on_response_complete`, but for the timer."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        if self.pipeline or self.flow.read_paused:
+            self.on_response_complete()
+            return
+        self._idle_since = self.loop.time()
+        if self._idle_check is None:
+            self._idle_check = self.loop.call_later(self.timeout_keep_alive, self._check_idle)
+
+    def _check_idle(self) -> None:
+        self._idle_check = None
+        if self._idle_since is None:  # asked something again; whatever answers it sees to the rest
+            return
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._idle_check = self.loop.call_later(left, self._check_idle)
+        else:
+            self.timeout_keep_alive_handler()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._idle_check is not None:
+            self._idle_check.cancel()
 
 
 @lru_cache(maxsize=4)
@@ -124,4 +163,4 @@ class Exchange:
         protocol.transport.write(b"".join((STATUS_LINE[status], always, lines, own, LINES_ALWAYS, end, body)))
         if not self.keep_alive:
             protocol.transport.close()
-        protocol.on_response_complete()
+        protocol.answered()

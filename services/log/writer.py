@@ -12,7 +12,7 @@ decided again. The writer knows no rule: a Decider does. Four things make it saf
 
 import asyncio
 import logging
-from base64 import b64encode
+from binascii import b2a_base64
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
@@ -32,6 +32,7 @@ from services.log import reader
 from services.log.append import PREPARE, Found, append
 from services.log.merkle import Frontier, leaf_hash
 from services.log.reader import Connection, LogEnd
+from services.log.receipt import Receipt
 from services.log.record import RecordTooLarge, seal_fact
 from services.log.schema import LOG_LOCK
 
@@ -107,6 +108,7 @@ class Decider(Protocol):
         """
 
 
+@unguarded
 @dataclass(frozen=True, slots=True)
 class Settled:
     """A work whose batch is in the log: its facts and their leaves; `size` is the log's after that append.
@@ -121,10 +123,9 @@ class Settled:
     repeated: bool = False
     fingerprint: bytes | None = None
 
-    def receipt(self, nth: int = -1) -> dict[str, Any]:
-        """Where a fact stands and what was hashed: enough to ask for its proof later. The leaf is in base64."""
-        leaf = b64encode(self.leaves[nth]).decode()
-        return {"position": self.facts[nth].position, "leaf": leaf, "size": self.size}
+    def receipt(self, nth: int = -1) -> Receipt:
+        """Where a fact stands and what was hashed: enough to ask for its proof later."""
+        return Receipt(self.facts[nth].position, b2a_base64(self.leaves[nth], newline=False).decode(), self.size)
 
 
 Tell = Callable[[Settled | Exception], None]

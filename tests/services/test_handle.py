@@ -96,7 +96,7 @@ async def test_the_receipt_names_the_record_that_was_written(database: str, tmp_
     assert sha256(b"\x00" + found[0]).digest() == found[1]
     assert answer.events == (("OrganizationRegistered", answer.position),)
     assert (answer.id, answer.stream, answer.version) == ("oncd", "organization-oncd", 1)
-    assert answer.receipt["position"] == answer.position and answer.receipt["size"] == answer.position + 1
+    assert answer.receipt.position == answer.position and answer.receipt.size == answer.position + 1
 
 
 async def test_what_was_decided_is_resident_just_as_the_log_has_it(database: str, tmp_path: Path) -> None:

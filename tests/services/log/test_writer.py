@@ -21,6 +21,7 @@ from domain.organization import OrganizationChanged
 from services.log import reader, schema
 from services.log.merkle import Frontier, leaf_hash
 from services.log.reader import LogEnd
+from services.log.receipt import Receipt
 from services.log.record import RecordTooLarge, read, seal_fact
 from services.log.schema import LOG_LOCK
 from services.log.writer import AHEAD_MAX, Decision, QueueFull, Settled, StorageUnavailable, Writer
@@ -80,7 +81,7 @@ async def test_a_command_is_recorded_with_a_receipt(database: str) -> None:
         settled = await writer.submit(Rename("oncd", "ONCD", "c1"), key=b"k1", fingerprint=b"f1")
     (fact,) = assert_sound(database)
     assert (fact.stream, fact.command, fact.event.name) == ("organization-oncd", "c1", "ONCD")
-    assert settled.receipt() == {"position": 0, "leaf": b64encode(leaf_hash(records(database)[0])).decode(), "size": 1}
+    assert settled.receipt() == Receipt(0, b64encode(leaf_hash(records(database)[0])).decode(), 1)
     assert rows(database, "SELECT command_key, fingerprint FROM event") == [(b"k1", b"f1")]
 
 
