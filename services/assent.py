@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from psycopg_pool import AsyncConnectionPool
 
-from domain import log
+from domain import log, organization
 from domain.calendar import FEDERAL, Calendar
 from domain.errors import Refused
 from domain.organization import ASSENT, ROLES, Appoint, RegisterOrganization
@@ -21,7 +21,7 @@ from services.erasures import Erasures
 from services.handle import Handler
 from services.http.app import build_app
 from services.log.cosign import cosigning
-from services.log.folder import SignerFolder
+from services.log.folder import LogRefused, SignerFolder
 from services.log.reader import Pool
 from services.log.schema import MIGRATIONS as LOG_MIGRATIONS
 from services.log.signer import Signer, check_at_start
@@ -177,12 +177,28 @@ async def bootstrap(
     roles = ROLES["assent"] if settings.mode == "development" else ("administrator",)
     commands: list[Any] = [RegisterOrganization(ASSENT, "assent", "Assent", "US")]
     commands += [Appoint(ASSENT, settings.root, role, from_=EVER) for role in roles]
-    if handler.writer.end.size == 0:
+    await record_rollback(handler, folder)
+    if await handler.state(organization.stream(ASSENT)) is None:
         for command in commands:
             with suppress(Refused):
                 await handler.instruct(command, occurred)
     await record_closures(handler, occurred)
     await record_first_key(handler, folder, occurred)
+
+
+async def record_rollback(handler: Handler, folder: SignerFolder) -> None:
+    """What an operator accepted while the service stood still comes before anything else. Raises LogRefused."""
+    signed = await asyncio.to_thread(folder.signed)
+    if signed is None or signed.accepted is None:
+        return
+    with suppress(Refused):
+        await handler.instruct(log.AcceptRollback(signed.accepted))
+    state = await handler.state(log.STREAM)
+    if state is None or signed.accepted not in state.rollbacks:
+        raise LogRefused(
+            f"The log was accepted with {signed.size} records, but something else was appended before that could be "
+            "recorded. Look at what there is now: `assent log override`."
+        )
 
 
 async def record_first_key(handler: Handler, folder: SignerFolder, occurred: datetime | None) -> None:

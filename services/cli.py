@@ -19,6 +19,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from getpass import getuser
 from pathlib import Path
 from typing import Any
 
@@ -327,6 +328,10 @@ def parser() -> argparse.ArgumentParser:
     verified.add_argument(
         "--checkpoint", type=Path, action="append", default=[], metavar="NOTE", help="one that the log must begin with"
     )
+    override = acts.add_parser("override", help="with the service stopped: go on from another log than was signed")
+    override.add_argument("--accept", metavar="SIZE/ROOT", help="the log to go on from; without, only what there is")
+    override.add_argument("--reason", help="why what was signed is given up; recorded for ever")
+    override.add_argument("--operator", help="who accepts it (the user of this terminal)")
     projections = commands.add_parser("projections", help="list, rebuild or verify the projections")
     projections.add_argument("action", choices=["list", "rebuild", "verify"])
     projections.add_argument("name", nargs="*", help="which (all)")
@@ -340,7 +345,7 @@ def parser() -> argparse.ArgumentParser:
     simulate.add_argument("--seed", type=int, default=1, help="the same seed gives the same worlds (1)")
     simulate.add_argument("--world", type=int, help="this world alone, with the records of what went wrong")
     simulate.add_argument("--processes", type=int, default=1, help="how many worlds at a time (1)")
-    for each in (life, newest, exported, verified, projections, past, simulate):
+    for each in (life, newest, exported, verified, override, projections, past, simulate):
         each.add_argument("--json", action="store_true", help="print JSON")
     return found
 
@@ -444,6 +449,14 @@ def _log(given: argparse.Namespace, settings: Settings) -> int:
             if given.file is not None:
                 return terminal.verify_log(Bundle(given.file), known, given.json)
             return with_database(settings, lambda at: terminal.verify_log(snapshot(at), known, given.json))
+        case "override":
+            from services.log.override import command
+
+            operator = given.operator or getuser()
+            return with_database(
+                settings,
+                lambda conninfo: command(conninfo, folder, operator, given.reason, given.accept, given.json),
+            )
         case _:
             raise AssertionError(given.action)
 

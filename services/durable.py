@@ -28,6 +28,15 @@ def replace(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
+def append(path: Path, line: bytes) -> None:
+    """Durable when it returns; a crash may leave half a line, on which the next one does not go on."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as file:
+        file.write((b"\n" if file.tell() else b"") + line + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(path.parent)
+
+
 def write(path: Path, content: bytes) -> None:
     """The content is durable when it returns; the file's name is once its folder is."""
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:

@@ -1,6 +1,7 @@
 """Is the service up, and can it serve? And, in development mode, what time shall it be?"""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Annotated, Any, Protocol
@@ -11,7 +12,7 @@ from fastapi import APIRouter, Request, Response
 from psycopg_pool import AsyncConnectionPool
 
 from domain.errors import Refused
-from projections import tracking
+from projections import PROJECTIONS, tracking
 from services.handle import Handler
 from services.http.bodies import instant, read_body, unfit
 from services.http.problems import MalformedBody
@@ -21,6 +22,9 @@ from services.log.signer import check_at_start
 
 BODY_BYTES_MAX = 1024
 WAIT_SECONDS_MAX = 2.0
+STILL_SECONDS_MAX = 15.0
+"""How long projections and signer may stand still behind a log that has grown; as long as they go on, they are well."""
+
 Advance = Callable[[datetime], Awaitable[None]]
 
 
@@ -47,6 +51,25 @@ class Readiness(msgspec.Struct):
     checks: list[Check]
 
 
+class Pace:
+    """Who stands still, and since when? As seen by those who ask whether this process is ready."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[int, float]] = {}
+
+    def still_seconds(self, name: str, size: int, end: int) -> float:
+        """Since it was first seen at that size, behind the log's `end`; 0 where it goes on, or is there."""
+        now = time.monotonic()
+        if size >= end:
+            self._seen.pop(name, None)
+            return 0.0
+        last, since = self._seen.get(name, (-1, now))
+        if size != last:
+            since = now
+        self._seen[name] = size, since
+        return now - since
+
+
 class MoveTo(msgspec.Struct, forbid_unknown_fields=True):
     """Where a manual clock shall go."""
 
@@ -55,6 +78,7 @@ class MoveTo(msgspec.Struct, forbid_unknown_fields=True):
 
 def router(handler: Handler, pool: AsyncConnectionPool[Any], projecting: Projecting, folder: SignerFolder) -> APIRouter:
     here = APIRouter(tags=["operations"])
+    pace = Pace()
 
     @here.get("/healthz", summary="The process answers")
     async def healthz() -> Response:
@@ -62,7 +86,7 @@ def router(handler: Handler, pool: AsyncConnectionPool[Any], projecting: Project
 
     @here.get("/readyz", summary="Database, projections and signer are well")
     async def readyz() -> Response:
-        found = await readiness(handler, pool, projecting, folder)
+        found = await readiness(handler, pool, projecting, folder, pace)
         response = json_response(found)
         response.status_code = 200 if found.ready else 503
         return response
@@ -94,7 +118,7 @@ def clock_router(handler: Handler, advance: Advance) -> APIRouter:
 
 
 async def readiness(
-    handler: Handler, pool: AsyncConnectionPool[Any], projecting: Projecting, folder: SignerFolder
+    handler: Handler, pool: AsyncConnectionPool[Any], projecting: Projecting, folder: SignerFolder, pace: Pace
 ) -> Readiness:
     """What serving needs, one by one."""
     conninfo = pool.conninfo
@@ -102,25 +126,37 @@ async def readiness(
     try:
         async with asyncio.timeout(WAIT_SECONDS_MAX):
             standings = await projecting.standings()
-            checks = [Check("database", True, "it answers"), await asyncio.to_thread(_signed, conninfo, folder)]
+            size = handler.replica.position + 1
+            signed = await asyncio.to_thread(_signed, conninfo, folder, size, pace)
     except (psycopg.Error, TimeoutError) as error:
         return Readiness(False, [Check("database", False, f"it does not answer ({type(error).__name__})")])
-    checks += [_projection(each, handler.replica.position) for each in standings if each.role == "live"]
+    live = {each.name: each for each in standings if each.role == "live"}
+    projections = [_projection(table.name, live.get(table.name), size, pace) for table in PROJECTIONS]
+    checks = [Check("database", True, "it answers"), signed, *projections]
     return Readiness(all(check.ok for check in checks), checks)
 
 
-def _signed(conninfo: str, folder: SignerFolder) -> Check:
-    """Whether the log is still what was signed, and how far that is."""
+def _signed(conninfo: str, folder: SignerFolder, end: int, pace: Pace) -> Check:
+    """Whether the log is still what was signed, how far that is, and whether somebody goes on signing."""
     try:
         check_at_start(conninfo, folder)
+        signed = folder.signed()
     except LogRefused as refused:
         return Check("signer", False, str(refused))
-    signed = folder.signed()
-    return Check("signer", True, f"signed up to size {signed.size if signed else 0}")
+    return _paced("signer", "signed up to size", signed.size if signed else 0, end, pace)
 
 
-def _projection(standing: tracking.Standing, end: int) -> Check:
-    name = f"projection {standing.name}"
-    if standing.error is not None:
-        return Check(name, False, f"it stopped at position {standing.failed_position}")
-    return Check(name, True, f"at position {standing.position} of {end}")
+def _projection(name: str, standing: tracking.Standing | None, end: int, pace: Pace) -> Check:
+    if standing is not None and standing.error is not None:
+        return Check(f"projection {name}", False, f"it stopped at position {standing.failed_position}")
+    return _paced(f"projection {name}", "at size", standing.position + 1 if standing else 0, end, pace)
+
+
+def _paced(name: str, where: str, size: int, end: int, pace: Pace) -> Check:
+    """Well, unless it stands still behind the log's end."""
+    seconds = pace.still_seconds(name, size, end)
+    if seconds <= STILL_SECONDS_MAX:
+        return Check(name, True, f"{where} {size} of {end}")
+    return Check(
+        name, False, f"{where} {size} of {end}, and no further for {seconds:.0f} s: nobody does it, or it stopped"
+    )

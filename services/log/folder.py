@@ -1,22 +1,23 @@
-"""What does the signer keep outside the database: its keys, and what it signed last?
+"""What does the signer keep outside the database: its keys, what it signed last, and what it was made to give up?
 
-A folder only its owner may read. Every file in it is durable before anything relies on it, and none is ever changed:
-keys are numbered in the order in which they sign, and `signed.json` is replaced as a whole.
+A folder only its owner may read. Every file in it is durable before anything relies on it. Keys are numbered in the
+order in which they sign, and never change; `signed.json` is replaced as a whole; `overrides.jsonl` only grows.
 """
 
 import fcntl
-import os
 import re
-import threading
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from domain.log import RollbackAccepted
+from services import durable
 from services.log import note
 from services.log.note import Verifier
 
@@ -31,7 +32,8 @@ class LogRefused(Exception):
 class Signed:
     """What was signed last: the head, the right edge of its tree, the note, and the verifier key that signs from there.
 
-    Without a key (as written by the first edition), that is the first one.
+    Without a key (as written by the first edition), that is the first one. `accepted`: an operator had the signer go on
+    from here, and nothing was signed since; there is no note then, and the log's next record is to be this.
     """
 
     size: int
@@ -39,10 +41,20 @@ class Signed:
     frontier: bytes
     note: str
     key: str = ""
+    accepted: RollbackAccepted | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What an operator had the signer give up, for what, and when."""
+
+    at: datetime
+    gave_up: Signed | None
+    accepted: RollbackAccepted
 
 
 class SignerFolder:
-    """The folder outside the database: the keys, and what was signed last."""
+    """The folder outside the database."""
 
     def __init__(self, folder: Path, origin: str) -> None:
         self._folder = folder
@@ -74,25 +86,24 @@ class SignerFolder:
             raise _lacks(verifier)
         return found
 
+    def key_to_go_on(self) -> Verifier:
+        """The key that signs now, or a new one where its private half is lost."""
+        current, keys = self.verifier(), self._keys()
+        if current in map(self._verifier, keys.values()):
+            return current
+        return self._verifier(self._made(max(keys, default=1) + 1))
+
     def _verifier(self, key: Ed25519PrivateKey) -> Verifier:
         return note.verifier_of(self.origin, key)
 
     def _keys(self) -> dict[int, Ed25519PrivateKey]:
         files = ((_KEY_FILE.fullmatch(path.name), path) for path in self._folder.glob("log*.key"))
-        return {int(match[1] or 1): _read_key(path) for match, path in sorted(files, key=_number) if match}
+        return {int(match[1] or 1): _key(path.read_bytes()) for match, path in sorted(files, key=_number) if match}
 
     def _made(self, number: int) -> Ed25519PrivateKey:
         """The key of that number. Of several that make it at once one succeeds, and all get that one."""
         path = self._folder / ("log.key" if number == 1 else f"log.{number}.key")
-        if not path.exists():
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fresh = self._folder / f"{path.name}.{os.getpid()}.{threading.get_ident()}"
-            _write_durably(fresh, b64encode(Ed25519PrivateKey.generate().private_bytes_raw()))
-            with suppress(FileExistsError):
-                os.link(fresh, path)
-            fresh.unlink()
-            _sync_folder(self._folder)
-        return _read_key(path)
+        return _key(durable.made_once(path, lambda: b64encode(Ed25519PrivateKey.generate().private_bytes_raw())))
 
     # What was signed
 
@@ -106,14 +117,35 @@ class SignerFolder:
             found = msgspec.json.decode(self._signed_path.read_bytes(), type=Signed)
         except FileNotFoundError:
             return None
+        except msgspec.DecodeError as error:
+            raise LogRefused(
+                f"{self._signed_path} cannot be read ({error}). Restore its latest copy; where there is none, move it "
+                "away, and see what docs/log.md says of `assent log override`."
+            ) from error
         return found if found.key else replace(found, key=str(self._verifier(self._made(1))))
 
     def keep(self, signed: Signed) -> None:
         """Durable when it returns; a crash leaves the old one or the new one."""
-        fresh = self._signed_path.with_suffix(".new")
-        _write_durably(fresh, msgspec.json.encode(signed))
-        fresh.replace(self._signed_path)
-        _sync_folder(self._folder)
+        durable.replace(self._signed_path, msgspec.json.encode(signed))
+
+    # What was given up
+
+    @property
+    def _evidence_path(self) -> Path:
+        return self._folder / "overrides.jsonl"
+
+    def keep_evidence(self, at: datetime, gave_up: Signed | None, accepted: RollbackAccepted) -> None:
+        """Add a line, durably, to a file that only grows."""
+        durable.append(self._evidence_path, msgspec.json.encode(Evidence(at, gave_up, accepted)))
+
+    def evidence(self) -> list[Evidence]:
+        """Every line, oldest first. One that a crash cut short never took effect."""
+        found: list[Evidence] = []
+        with suppress(FileNotFoundError):
+            for line in self._evidence_path.read_bytes().splitlines():
+                with suppress(msgspec.DecodeError):
+                    found.append(msgspec.json.decode(line, type=Evidence))
+        return found
 
     @contextmanager
     def held(self) -> Iterator[bool]:
@@ -132,8 +164,8 @@ def _number(file: tuple[re.Match[str] | None, Path]) -> int:
     return int(file[0][1] or 1) if file[0] else 0
 
 
-def _read_key(path: Path) -> Ed25519PrivateKey:
-    return Ed25519PrivateKey.from_private_bytes(b64decode(path.read_bytes()))
+def _key(content: bytes) -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.from_private_bytes(b64decode(content))
 
 
 def _lacks(verifier: str) -> LogRefused:
@@ -141,18 +173,3 @@ def _lacks(verifier: str) -> LogRefused:
         f"The log is signed with the key {verifier}, which is not in the signer's folder. Restore that folder "
         "(ASSENT_DATA/signer) from its backup."
     )
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

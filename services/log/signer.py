@@ -8,7 +8,7 @@ the file durable, and only then publishes; so a crash at any step leaves either 
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -17,10 +17,11 @@ from psycopg import Connection
 from psycopg.rows import tuple_row
 
 from domain import log
+from domain.facts import Fact
 from services.log import note
 from services.log.folder import LogRefused, Signed, SignerFolder
 from services.log.merkle import Frontier, leaf_hash
-from services.log.note import Checkpoint
+from services.log.note import Checkpoint, Note, NoteRefused
 from services.log.record import read
 from services.log.schema import CHANNEL
 from services.log.tiles import WIDTH, stored_tile, tile_root
@@ -28,10 +29,15 @@ from services.log.tiles import WIDTH, stored_tile, tile_root
 SIGNER_LOCK = 0x5349474E
 """The session advisory lock of the one signer."""
 
+_END = 2**63 - 1
+"""Beyond every position."""
+
 ROUND_RECORDS_MAX = 65_536
 ROUND_SECONDS_LEAST = 0.05
 POLL_SECONDS = 0.25
 RETRY_SECONDS = 1.0
+
+WAY_OUT = "Where that cannot be had any more, docs/log.md tells the way out: `assent log override`."
 
 _log = logging.getLogger(__name__)
 
@@ -62,30 +68,48 @@ def _check_grown(conn: Connection[Any], signed: Signed) -> None:
     if size < signed.size:
         raise LogRefused(
             f"The database holds {size} records, but {signed.size} were signed: records are missing. It may be an old "
-            "backup. Restore one that holds them all; do not serve from this one."
+            f"backup. Restore one that holds them all; do not serve from this one. {WAY_OUT}"
         )
+    if signed.size == 0:
+        return
     head = _row(conn, "SELECT root, frontier FROM tree_head WHERE size = %s", signed.size)
     if head is None or (bytes(head[0]), bytes(head[1])) != (signed.root, signed.frontier):
         raise LogRefused(
             f"The first {signed.size} records are not those that were signed: history was rewritten or replaced. Run "
-            "`assent log verify` to find where; restore a backup whose head at that size is the signed one."
+            f"`assent log verify` to find where; restore a backup whose head at that size is the signed one. {WAY_OUT}"
         )
 
 
 def _check_published(folder: SignerFolder, signed: Signed | None, size: int, text: str) -> None:
-    published = note.parse(text)
-    if not any(published.verified_by(key) for key in (folder.verifier(), *folder.verifiers())):
+    if signed is not None and signed.accepted is not None and size <= signed.size:
+        return  # it was given up, or is of before
+    published = _parsed(text)
+    if published is None or not any(published.verified_by(key) for key in (folder.verifier(), *folder.verifiers())):
         raise LogRefused(
             f"The checkpoint of size {size} was signed with another key than those in the signer's folder. Restore "
-            "that folder (ASSENT_DATA/signer) from its backup."
+            f"that folder (ASSENT_DATA/signer) from its backup. {WAY_OUT}"
         )
     if signed is None or signed.size < size:
         raise LogRefused(
             f"A checkpoint of size {size} is published, but the signer's folder knows only of "
-            f"{signed.size if signed else 'none'}: the folder was put back. Restore its latest copy."
+            f"{signed.size if signed else 'none'}: the folder was put back. Restore its latest copy. {WAY_OUT}"
         )
-    if signed.size == size and text != signed.note:
-        raise LogRefused(f"The published checkpoint of size {size} is not the one that was signed.")
+    if signed.size == size:
+        _must_bear(text, signed)
+
+
+def _must_bear(text: str, signed: Signed) -> None:
+    """What is published is what was signed; others may have added their signatures. Raises LogRefused."""
+    published, ours = _parsed(text), note.parse(signed.note)
+    if published is None or published.text != ours.text or not set(ours.signatures) <= set(published.signatures):
+        raise LogRefused(f"The published checkpoint of size {signed.size} is not the one that was signed.")
+
+
+def _parsed(text: str) -> Note | None:
+    try:
+        return note.parse(text)
+    except NoteRefused:
+        return None
 
 
 def _row(conn: Connection[Any], query: str, *values: Any) -> tuple[Any, ...] | None:
@@ -124,6 +148,8 @@ class Signer:
                 return
             except psycopg.Error as error:
                 _log.warning("The signer lost its connection: %s", error)
+            except OSError as error:
+                _log.error("The signer cannot use its folder, and tries again: %s", error)
             self._stopping.wait(RETRY_SECONDS)
 
     def _sign_while_connected(self) -> None:
@@ -145,7 +171,7 @@ class Signer:
 def recover(conn: Connection[Any], folder: SignerFolder) -> None:
     """Check the log against what was signed, and publish that where a crash came in between. Raises LogRefused."""
     signed = check(conn, folder)
-    if signed is not None:
+    if signed is not None and signed.accepted is None:
         publish(conn, signed)
 
 
@@ -154,25 +180,31 @@ def sign_once(conn: Connection[Any], folder: SignerFolder) -> bool:
 
     Where the new records name another key, both sign this head, and the new one those after it.
     """
-    signed = folder.signed() or Signed(0, b"", b"", "", str(folder.verifier()))
+    signed = folder.signed() or _nothing(folder)
     head = _next_head(conn, signed.size)
     if head is None:
         return False
     size, root, edge = head
     frontier = Frontier(signed.size, signed.frontier)
-    keys = [signed.key]
-    frontier.extend(_hashed(conn, signed.size, size, keys))
+    own: list[Fact] = []
+    frontier.extend(_hashed(conn, signed.size, size, own))
     if (frontier.size, frontier.root(), bytes(frontier)) != (size, root, edge):
         raise LogRefused(
             f"The records up to {size} do not hash to the head that the database holds: a record or the head was "
             f"changed after it was written. The last good size is {signed.size}. Run `assent log verify` to find where."
         )
     text = str(Checkpoint(folder.origin, size, root))
+    keys = _keys(signed, own)
     signing = [folder.key(key) for key in dict.fromkeys(keys)]
     fresh = Signed(size, root, edge, str(note.sign(text, folder.origin, *signing)), keys[-1])
     folder.keep(fresh)
     publish(conn, fresh)
     return True
+
+
+def _nothing(folder: SignerFolder) -> Signed:
+    """What was signed before the first time."""
+    return Signed(0, b"", b"", "", str(folder.verifier()))
 
 
 def _next_head(conn: Connection[Any], signed_size: int) -> tuple[int, bytes, bytes] | None:
@@ -185,10 +217,10 @@ def _next_head(conn: Connection[Any], signed_size: int) -> tuple[int, bytes, byt
         return cursor.execute(query, {"size": signed_size, "most": ROUND_RECORDS_MAX}).fetchone()
 
 
-def _hashed(conn: Connection[Any], start: int, end: int, keys: list[str] | None = None) -> Iterator[bytes]:
+def _hashed(conn: Connection[Any], start: int, end: int, own: list[Fact] | None = None) -> Iterator[bytes]:
     """The leaf hashes of the records from start up to end, computed here and not taken from the table.
 
-    The keys that the records name are added to `keys`: what they say counts, not the columns beside them.
+    What the log tells of itself is added to `own`: what the records say counts, not the columns beside them.
     """
     with conn.transaction(), conn.cursor("records", row_factory=tuple_row, binary=True) as cursor:
         cursor.itersize = 5000
@@ -196,8 +228,8 @@ def _hashed(conn: Connection[Any], start: int, end: int, keys: list[str] | None 
             "SELECT record FROM event WHERE position >= %s AND position < %s ORDER BY position", (start, end)
         )
         for (record,) in cursor:
-            if keys is not None and record.find(_OWN, 0, _OWN_WITHIN) >= 0:
-                keys += _key_named(record)
+            if own is not None and record.find(_OWN, 0, _OWN_WITHIN) >= 0:
+                own.append(_read_own(record))
             yield leaf_hash(record)
 
 
@@ -206,22 +238,50 @@ _OWN_WITHIN = len('{"position":9223372036854775807,') + len(_OWN)
 """Where a record says its stream: right after its position."""
 
 
-def _key_named(record: bytes) -> list[str]:
-    """The key that signs from this record of the log's own stream on, if it says so. Raises LogRefused."""
+def _read_own(record: bytes) -> Fact:
+    """Raises LogRefused."""
     try:
-        event = read(record).event
+        return read(record)
     except msgspec.DecodeError as error:
         raise LogRefused(f"A record of the stream {log.STREAM} cannot be read: {error}") from error
-    return [event.key] if isinstance(event, log.LogKeyRotated | log.RollbackAccepted) else []
+
+
+def _keys(signed: Signed, own: Sequence[Fact]) -> list[str]:
+    """The keys that sign the next head, the last of them those after it as well. Raises LogRefused.
+
+    A rollback is told of once: right after what an operator accepted here, word for word.
+    """
+    accepted = signed.accepted
+    if accepted is not None and [fact.event for fact in own if fact.position == signed.size] != [accepted]:
+        raise LogRefused(
+            f"A log of {signed.size} records was accepted, but the record after them does not tell of that: something "
+            "else was appended first. Look at what there is now: `assent log override`."
+        )
+    for fact in own:
+        if isinstance(fact.event, log.RollbackAccepted) and fact.event != accepted:
+            raise LogRefused(f"Position {fact.position} tells of a rollback that no operator has accepted here.")
+    return [signed.key, *(fact.event.key for fact in own)]
+
+
+def next_keys(conn: Connection[Any], folder: SignerFolder, signed: Signed | None) -> None:
+    """Whether the folder can sign what is not signed yet, as far as its keys go. Raises LogRefused."""
+    signed = signed or _nothing(folder)
+    own: list[Fact] = []
+    if sum(1 for _ in _hashed(conn, signed.size, _END, own)):
+        for key in _keys(signed, own):
+            folder.key(key)
 
 
 def publish(conn: Connection[Any], signed: Signed) -> None:
     """The checkpoint and the tiles that became complete, in one commit; what is published already stays as it is."""
     with conn.transaction():
         _complete_tiles(conn, signed.size)
-        conn.execute(
+        done = conn.execute(
             "INSERT INTO checkpoint (size, note) VALUES (%s, %s) ON CONFLICT DO NOTHING", (signed.size, signed.note)
         )
+        if done.rowcount == 0:
+            found = _row(conn, "SELECT note FROM checkpoint WHERE size = %s", signed.size)
+            _must_bear(found[0] if found else "", signed)
 
 
 def _complete_tiles(conn: Connection[Any], size: int) -> None:

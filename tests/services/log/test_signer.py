@@ -53,8 +53,8 @@ def crash(*_: Any, **__: Any) -> None:
 
 @pytest.mark.parametrize(
     ("step", "signed"),
-    [("services.log.signer.note.sign", 2), ("services.log.folder._write_durably", 2), ("pathlib.Path.replace", 2),
-     ("services.log.folder._sync_folder", 5), ("services.log.signer.publish", 5),
+    [("services.log.signer.note.sign", 2), ("services.durable.write", 2), ("pathlib.Path.replace", 2),
+     ("services.durable.sync_folder", 5), ("services.log.signer.publish", 5),
      ("services.log.signer._complete_tiles", 5)],
 )  # fmt: skip
 def test_after_a_crash_at_any_step_the_signer_goes_on(
@@ -323,3 +323,29 @@ async def test_proofs_from_stored_tiles_verify_up_to_the_second_level(
 def test_the_key_stays_the_same(folder: SignerFolder) -> None:
     assert folder.signed() is None
     assert str(folder.verifier()) == str(folder.verifier())
+
+
+def test_a_file_put_back_under_a_running_signer_takes_nothing_back(
+    conn: Connection[Any], folder: SignerFolder, tmp_path: Path
+) -> None:
+    grow(conn, 1)
+    sign_once(conn, folder)
+    old = (tmp_path / "signer" / "signed.json").read_bytes()
+    grow(conn, 1)
+    sign_once(conn, folder)
+    before = conn.execute("SELECT size, note FROM checkpoint ORDER BY size").fetchall()
+    (tmp_path / "signer" / "signed.json").write_bytes(old)
+    assert sign_once(conn, folder), "what it forgot it signs again, to the byte"
+    assert conn.execute("SELECT size, note FROM checkpoint ORDER BY size").fetchall() == before
+    kept = folder.signed()
+    assert kept is not None and kept.size == 2
+
+
+@pytest.mark.parametrize("text", ["", "no note", "assent.localhost/log\n2\nAAAA\n\n— assent.localhost/log AAAAAAAA\n"])
+def test_what_was_published_must_be_what_is_about_to_be(conn: Connection[Any], folder: SignerFolder, text: str) -> None:
+    grow(conn, 2)
+    conn.execute("INSERT INTO checkpoint VALUES (2, %s)", (text,))
+    with pytest.raises(LogRefused, match="not the one that was signed"):
+        sign_once(conn, folder)
+    with pytest.raises(LogRefused, match="another key"):
+        recover(conn, folder)

@@ -20,7 +20,7 @@ from services.log.snapshot import Snapshot
 from services.log.streams import Differs
 from services.log.verify import Verified, verify
 from services.log.vouched import Brought
-from tests.services.log.grown import ORIGIN
+from tests.services.log.grown import ORIGIN, tree
 from tests.tampering.history import Row, appointments, told, written
 
 
@@ -184,8 +184,10 @@ def accepted_rollback(conn: Connection[Any], folder: SignerFolder, agreed_size: 
     key = str(folder.verifier())
     text = str(note.sign(str(Checkpoint(ORIGIN, 5, b"o" * 32)), ORIGIN, folder.key(key)))
     conn.execute("INSERT INTO checkpoint VALUES (5, %s)", (text,))
-    root = b64encode(root_of(conn, 6)).decode()
+    edge = tree(conn)
+    root = b64encode(edge.root()).decode()
     accepted = RollbackAccepted(5, "", text, 6, root, agreed_size, key, "rosa", "Tuesday's backup")
+    folder.keep(Signed(6, edge.root(), bytes(edge), "", key, accepted))
     add(conn, folder, log, (STREAM, accepted), appointments(6)[-1])
     return 5
 
