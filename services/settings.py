@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from services.known_issuers import KnownIssuer, is_safe_address, known_issuers
 from services.log.cosign import KnownWitness, known_witness
 from services.log.note import ED25519, NoteRefused, Verifier
 
@@ -157,6 +158,12 @@ class Settings:
     )
     clock_start: datetime | None = _setting("ASSENT_CLOCK_START", "", _instant, "Time at which a manual clock starts.")
     root: str = _setting("ASSENT_ROOT", "root", _text, "Person who is the first administrator.")
+    issuers: tuple[KnownIssuer, ...] = _setting(
+        "ASSENT_ISSUERS",
+        "",
+        known_issuers,
+        "Identity providers (OpenID Connect) that vouch for people: a JSON array, as docs/identity.md describes it.",
+    )
     origin: str = _setting(
         "ASSENT_ORIGIN", "assent.localhost/log", _text, "The log's name in its signed checkpoints; never changes."
     )
@@ -204,6 +211,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         raise BadSetting("ASSENT_CLOCK=manual works in development mode only: in production, time is not ours to set.")
     if settings.clock == "manual" and settings.clock_start is None:
         raise BadSetting("ASSENT_CLOCK=manual needs ASSENT_CLOCK_START, the time at which the clock starts.")
+    if not all(is_safe_address(each.issuer, settings.mode == "development") for each in settings.issuers):
+        raise BadSetting("ASSENT_ISSUERS names an address that is not https: whoever is on the way could speak for it.")
     return settings
 
 

@@ -22,7 +22,8 @@ from services.http.access import Evaluations
 from services.http.answers import NO_STORE, SECURE, Exchange, Receive, Scope, Send, request_id, send_refusal
 from services.http.commands import Commands, Directory
 from services.http.feed import MEDIA_TYPE
-from services.http.identity import accepted
+from services.http.identity import Identities
+from services.http.issuers import issuers_of
 from services.http.machines import Machines
 from services.http.operations import Advance, Projecting
 from services.http.problems import (
@@ -54,7 +55,7 @@ def build_app(
     advance: Advance,
 ) -> "Door":
     """The ASGI application. `advance` moves a manual clock, and lets what falls due happen. Raises DevelopmentOnly."""
-    identities = accepted(settings, Machines(handler))
+    identities = Identities(issuers_of(settings).all(), Machines(handler))
     reads = Reads(handler, pool, vault, identities)
     framework = FastAPI(
         title="Assent",

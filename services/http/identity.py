@@ -4,7 +4,6 @@ An issuer is anything that verifies a token. The development issuer makes tokens
 else can reach the service.
 """
 
-import ipaddress
 import re
 import time
 from collections.abc import Callable, Iterable
@@ -24,6 +23,7 @@ from domain.fields import Pattern, Person, marks
 from services.api_keys import PREFIX
 from services.durable import made_once
 from services.http.problems import Unauthenticated
+from services.known_issuers import is_loopback
 from services.settings import Settings
 
 BACKDATE = "backdate"
@@ -41,7 +41,10 @@ _SCOPES = re.compile(r"[\x21-\x7e]+(?: [\x21-\x7e]+)*|")
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A person, as an issuer vouches for them until `expires` (seconds since 1970, by the real clock); or a machine."""
+    """A person, as an issuer vouches for them until `expires` (seconds since 1970, by the real clock); or a machine.
+
+    Until then nobody asks the issuer again.
+    """
 
     person: str
     scopes: frozenset[str]
@@ -63,7 +66,7 @@ KEYS = PREFIX.encode()
 
 
 class Identities:
-    """The accepted issuers, and the tokens they vouched for: each is verified once, and remembered until it expires.
+    """The accepted issuers, and the tokens they vouched for: each is verified once, and remembered for so long.
 
     `machine` knows whose a key's token is. The log can end a key at any time, so it is asked every time.
     """
@@ -86,12 +89,11 @@ class Identities:
         """The caller, from the Authorization header. Raises Unauthenticated."""
         if authorization is None or authorization[:7].lower() != b"bearer " or len(authorization) > TOKEN_BYTES_MAX:
             raise Unauthenticated
-        digest = sha256(authorization[7:]).digest()
-        if digest not in self._remembered and not authorization[7:].startswith(KEYS):
-            self._remember(digest, await self._verified(authorization[7:]))
         known = self.known(authorization)
+        if known is None and not authorization[7:].startswith(KEYS):
+            known = await self._verified(authorization[7:])
+            self._remember(sha256(authorization[7:]).digest(), known)
         if known is None:
-            self._remembered.pop(digest, None)
             raise Unauthenticated
         return known
 
@@ -107,6 +109,7 @@ class Identities:
 
     def _remember(self, digest: bytes, identity: Identity) -> None:
         """Where there are too many, the oldest go: they would only be verified again."""
+        self._remembered.pop(digest, None)
         self._remembered[digest] = identity
         while len(self._remembered) > REMEMBERED_MAX:
             del self._remembered[next(iter(self._remembered))]
@@ -167,32 +170,25 @@ class DevelopmentIssuer:
         return _identity(claims)
 
 
-def accepted(settings: Settings, machine: Machines) -> Identities:
-    """The identities this service takes: machines', and those of the development issuer. Raises DevelopmentOnly."""
-    return Identities([DevelopmentIssuer(settings)] if settings.mode == "development" else [], machine)
-
-
 def _identity(claims: dict[str, object]) -> Identity:
-    person, scope, expires = claims["sub"], claims.get("scope", ""), claims["exp"]
-    if not isinstance(person, str) or not is_person(person) or not isinstance(scope, str):
+    scope, expires = claims.get("scope", ""), claims["exp"]
+    if not isinstance(scope, str) or not isinstance(expires, int | float):
         raise Unauthenticated
-    if not isinstance(expires, int | float) or not 0 < expires - time.time() <= SECONDS_MAX:
+    if not 0 < expires - time.time() <= SECONDS_MAX:
         raise Unauthenticated
-    return Identity(person, frozenset(scope.split()), float(expires))
+    return Identity(person_of(claims["sub"]), frozenset(scope.split()), float(expires))
+
+
+def person_of(name: object) -> str:
+    """The name that an issuer gave, if it can be a person's. Raises Unauthenticated."""
+    if not isinstance(name, str) or not is_person(name):
+        raise Unauthenticated
+    return name
 
 
 def is_person(name: str) -> bool:
     """Whether a name is one that the log takes for a person; the system actor is none, and no machine is."""
     return _PERSON.fullmatch(name) is not None and name != SYSTEM.person and not name.startswith(key.PERSON)
-
-
-def is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _key(path: Path) -> Ed25519PrivateKey:

@@ -36,6 +36,7 @@ def test_each_setting_is_read_from_its_variable() -> None:
         "ASSENT_CLOCK": "manual",
         "ASSENT_CLOCK_START": "2026-01-05T14:00:00Z",
         "ASSENT_ROOT": "avery",
+        "ASSENT_ISSUERS": '[{"issuer": "https://id.example.gov", "audience": "assent"}]',
         "ASSENT_ORIGIN": "log.example.gov/assent",
         "ASSENT_QUEUE_MAX": "10",
         "ASSENT_BODY_BYTES_MAX": "2048",

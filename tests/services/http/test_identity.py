@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from services.http import identity
-from services.http.identity import DevelopmentIssuer, DevelopmentOnly, Identities, Identity, accepted
+from services.http.identity import DevelopmentIssuer, DevelopmentOnly, Identities, Identity
+from services.http.issuers import issuers_of
 from services.http.problems import Unauthenticated
 from services.settings import Settings
 
@@ -80,7 +81,7 @@ def test_loopback_has_several_names(tmp_path: Path, host: str) -> None:
 async def test_production_does_not_take_a_token_of_development(tmp_path: Path) -> None:
     token = DevelopmentIssuer(Settings(data=tmp_path)).issue("cora")
     with pytest.raises(Unauthenticated):
-        await accepted(Settings(data=tmp_path, mode="production"), lambda token: None).of(b"Bearer " + token.encode())
+        await Identities(issuers_of(Settings(data=tmp_path, mode="production")).all()).of(b"Bearer " + token.encode())
 
 
 def part(value: Any) -> str:
@@ -200,13 +201,26 @@ async def test_a_token_is_verified_once() -> None:
     assert issuer.asked == 1
 
 
-async def test_a_remembered_token_is_forgotten_when_it_expires(monkeypatch: pytest.MonkeyPatch) -> None:
-    identities = Identities([Counting(60)])
+async def test_its_issuer_is_asked_again_when_a_remembered_token_expires(monkeypatch: pytest.MonkeyPatch) -> None:
+    issuer = Counting(60)
+    identities = Identities([issuer])
     await identities.of(b"Bearer x")
     later = time.time() + 61
     monkeypatch.setattr(identity.time, "time", lambda: later)
+    assert identities.known(b"Bearer x") is None
+    await identities.of(b"Bearer x")
+    assert issuer.asked == 2
+
+
+async def test_an_expired_token_of_development_is_not_taken_again(
+    issuer: DevelopmentIssuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identities, token = Identities([issuer]), issuer.issue("cora", seconds=60).encode()
+    await identities.of(b"Bearer " + token)
+    later = time.time() + 61
+    monkeypatch.setattr(identity.time, "time", lambda: later)
     with pytest.raises(Unauthenticated):
-        await identities.of(b"Bearer x")
+        await identities.of(b"Bearer " + token)
 
 
 async def test_the_memory_for_tokens_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
