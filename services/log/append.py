@@ -75,28 +75,37 @@ async def _answer(pgconn: PGconn, all_sent: bool) -> Found:
     answer: asyncio.Future[PGresult] = loop.create_future()
     results: list[PGresult] = []
 
+    def watch_no_more() -> None:
+        loop.remove_reader(socket)
+        loop.remove_writer(socket)
+
+    def fail(error: Exception) -> None:
+        """At once: of a lost connection libpq has closed the socket, and the next that is opened gets its number."""
+        watch_no_more()
+        if not answer.done():
+            answer.set_exception(error)
+
     def read() -> None:
-        if answer.done():
+        if answer.done():  # whoever waited gave up in this turn
             return
         try:
             pgconn.consume_input()
             while not pgconn.is_busy():
                 result = pgconn.get_result()
                 if result is None:
+                    watch_no_more()
                     answer.set_result(results[0])
                     return
                 results.append(result)
         except Exception as error:
-            answer.set_exception(error)
+            fail(error)
 
     def send() -> None:
         try:
             if pgconn.flush() == 0:
                 loop.remove_writer(socket)
         except Exception as error:
-            loop.remove_writer(socket)
-            if not answer.done():
-                answer.set_exception(error)
+            fail(error)
 
     socket = pgconn.socket
     loop.add_reader(socket, read)
@@ -104,9 +113,9 @@ async def _answer(pgconn: PGconn, all_sent: bool) -> Found:
         loop.add_writer(socket, send)
     try:
         return _found(pgconn, await answer)
-    finally:
-        loop.remove_reader(socket)
-        loop.remove_writer(socket)
+    except asyncio.CancelledError:
+        watch_no_more()
+        raise
 
 
 def _found(pgconn: PGconn, result: PGresult) -> Found:
