@@ -20,6 +20,7 @@ from services.closures import missing_closures
 from services.erasures import Erasures
 from services.handle import Handler
 from services.http.app import build_app
+from services.http.sessions import MIGRATIONS as DOOR_MIGRATIONS
 from services.log.cosign import cosigning
 from services.log.folder import LogRefused, SignerFolder
 from services.log.reader import Pool
@@ -36,7 +37,7 @@ from services.timers import Timers
 from services.vault import MIGRATIONS as VAULT_MIGRATIONS
 from services.vault import Vault
 
-MIGRATIONS = (*LOG_MIGRATIONS, *VAULT_MIGRATIONS, *PROJECTION_MIGRATIONS)
+MIGRATIONS = (*LOG_MIGRATIONS, *VAULT_MIGRATIONS, *DOOR_MIGRATIONS, *PROJECTION_MIGRATIONS)
 
 EVER = datetime(2000, 1, 1, tzinfo=UTC)
 """Since when the first administrator holds office: acts of the past may be imported at any time."""

@@ -9,6 +9,7 @@ from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from services.known_issuers import KnownIssuer, is_safe_address, known_issuers
 from services.log.cosign import KnownWitness, known_witness
@@ -56,6 +57,14 @@ def _optional_file(value: str) -> Path | None:
 def _database_url(value: str) -> str:
     if value and not value.startswith(("postgresql://", "postgres://")):
         raise ValueError("an address such as postgresql://user@host/database, or nothing")
+    return value
+
+
+def _address(value: str) -> str:
+    parts = urlsplit(value)
+    whole = f"{parts.scheme}://{parts.netloc}".lower()
+    if value and (value != whole or parts.scheme not in ("https", "http") or not parts.hostname or parts.username):
+        raise ValueError("scheme and host in small letters and nothing behind them, such as https://assent.example")
     return value
 
 
@@ -164,6 +173,18 @@ class Settings:
         known_issuers,
         "Identity providers (OpenID Connect) that vouch for people: a JSON array, as docs/identity.md describes it.",
     )
+    url: str = _setting(
+        "ASSENT_URL",
+        "",
+        _address,
+        "Address by which browsers and gateways reach the service, such as `https://assent.example`; login needs it.",
+    )
+    session_hours: int = _setting(
+        "ASSENT_SESSION_HOURS", "12", _number(1, 24 * 30), "How long a login in a browser lasts at most."
+    )
+    session_idle_minutes: int = _setting(
+        "ASSENT_SESSION_IDLE_MINUTES", "30", _number(2, 24 * 60), "How long it lasts without being used."
+    )
     origin: str = _setting(
         "ASSENT_ORIGIN", "assent.localhost/log", _text, "The log's name in its signed checkpoints; never changes."
     )
@@ -213,6 +234,9 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         raise BadSetting("ASSENT_CLOCK=manual needs ASSENT_CLOCK_START, the time at which the clock starts.")
     if not all(is_safe_address(each.issuer, settings.mode == "development") for each in settings.issuers):
         raise BadSetting("ASSENT_ISSUERS names an address that is not https: whoever is on the way could speak for it.")
+    has_login = any(each.has_login for each in settings.issuers)
+    if settings.mode != "development" and not settings.url.startswith("https://") and (settings.url or has_login):
+        raise BadSetting("ASSENT_URL must be an https address: a browser's login is not for whoever is on the way.")
     return settings
 
 

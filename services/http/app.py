@@ -17,9 +17,10 @@ from domain.authority import READS
 from domain.errors import NotFound, Refused
 from services.api_keys import secrets_in
 from services.handle import Handler
-from services.http import access, audit, commands, description, log, operations, problems, queries
+from services.http import access, audit, commands, description, log, login, operations, problems, queries
 from services.http.access import Evaluations
 from services.http.answers import NO_STORE, SECURE, Exchange, Receive, Scope, Send, request_id, send_refusal
+from services.http.browsers import browsers_of
 from services.http.commands import Commands, Directory
 from services.http.feed import MEDIA_TYPE
 from services.http.identity import Identities
@@ -34,6 +35,7 @@ from services.http.problems import (
     Unexpected,
 )
 from services.http.reads import Reads, json_response
+from services.http.sessions import Sessions
 from services.log.folder import SignerFolder
 from services.log.writer import StorageUnavailable
 from services.settings import Settings
@@ -55,7 +57,9 @@ def build_app(
     advance: Advance,
 ) -> "Door":
     """The ASGI application. `advance` moves a manual clock, and lets what falls due happen. Raises DevelopmentOnly."""
-    identities = Identities(issuers_of(settings).all(), Machines(handler))
+    issuers = issuers_of(settings)
+    sessions = Sessions(pool, browsers_of(settings), settings.session_hours * 3600, settings.session_idle_minutes * 60)
+    identities = Identities(issuers.all(), Machines(handler), sessions)
     reads = Reads(handler, pool, vault, identities)
     framework = FastAPI(
         title="Assent",
@@ -76,6 +80,7 @@ def build_app(
     framework.include_router(queries.router(reads))
     framework.include_router(audit.router(reads))
     framework.include_router(log.router(reads))
+    framework.include_router(login.router(issuers, sessions, identities))
     framework.include_router(operations.router(handler, pool, projecting, folder))
     if settings.mode == "development":
         framework.include_router(operations.clock_router(handler, advance))
@@ -83,7 +88,7 @@ def build_app(
 
     @framework.get("/.well-known/authzen-configuration", tags=["access"], summary="Where evaluations are answered")
     async def authzen_configuration(request: Request) -> Response:
-        return json_response(access.configuration(str(request.base_url).rstrip("/")))
+        return json_response(access.configuration(settings.url or str(request.base_url).rstrip("/")))
 
     evaluations = Evaluations(handler, identities)
     mints = commands.mints(secrets_in(settings.data / "api-keys"), lambda: str(folder.next()))

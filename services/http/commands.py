@@ -455,7 +455,7 @@ class Commands:
     async def answer(self, here: Route, texts: list[str], scope: Scope, receive: Receive, send: Send) -> None:
         """Raises Refused; ConnectionError where the caller went away."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        identity = await self._identities.of(headers.get(b"authorization"))
+        identity = await self._identities.of_command(headers)
         told = told_of(here, texts, scope["query_string"], headers, identity)
         body = await read_body(scope, headers, receive, self._body_bytes_max)
         order = told.order(here, scope["path"], body)

@@ -84,6 +84,15 @@ LISTING: Document = {
     },
 }
 
+SESSION: Document = {
+    "type": "apiKey",
+    "in": "cookie",
+    "name": "__Host-assent",
+    "description": "A browser that logged in. Its commands come from a page of this service, and show in X-CSRF-Token"
+    " what GET /session tells.",
+}
+SIGNED_IN: list[Document] = [{"bearer": []}, {"session": []}]
+
 PROBLEMS = {
     400: "Malformed: a header, a parameter or JSON that cannot be read",
     401: "No token, or one that is not accepted",
@@ -138,7 +147,7 @@ def describe(framework: FastAPI) -> Document:
     schemas, bodies = _schemas()
     found["components"] = {
         "schemas": schemas,
-        "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+        "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}, "session": SESSION},
     }
     for path, item in found["paths"].items():
         for operation in item.values():
@@ -183,13 +192,19 @@ def _portable(schema: Any) -> Any:
 def _complete(path: str, operation: Document) -> None:
     """What the framework does not know of a read: who may, the shape of its answer, its refusals."""
     open_to_all = READS[path] is Reading.ANYONE
-    operation["security"] = [] if open_to_all else [{"bearer": []}]
+    operation["security"] = [] if open_to_all else SIGNED_IN
     operation["description"] = f"For {READS[path].value}."
     operation["operationId"] = _operation_id(path, "get")
     responses = {"200": {"description": "The answer", "content": _content(path)}}
     statuses: tuple[int, ...] = (500,) if open_to_all else READ_PROBLEMS
     if path.startswith("/api/v1/log/"):
         statuses = (*statuses, 425)
+    if path in LOGIN_PARAMETERS:
+        statuses = (400, 500, 503)
+        operation["parameters"] = LOGIN_PARAMETERS[path]
+        responses["303"] = {"description": "On to the identity provider, or back to where one wanted to go"}
+    if path == "/login/callback":
+        del responses["200"]
     if path == "/api/v1/events":
         last = _header("Last-Event-ID", "Go on after this event of the feed (with Accept: text/event-stream)", "41")
         operation["parameters"] = [*operation["parameters"], last]
@@ -214,7 +229,7 @@ def _complete(path: str, operation: Document) -> None:
 
 
 def _content(path: str) -> Document:
-    if path == "/docs":
+    if path in ("/docs", "/login"):
         return {"text/html": {"schema": {"type": "string"}}}
     if path == "/docs/page.css":
         return {"text/css": {"schema": {"type": "string"}}}
@@ -232,6 +247,22 @@ def _content(path: str) -> Document:
     return {"application/json": {"schema": schema}}
 
 
+def _query(name: str, description: str) -> Document:
+    return {"name": name, "in": "query", "description": description, "schema": {"type": "string"}}
+
+
+LOGIN_PARAMETERS: dict[str, list[Document]] = {
+    "/login": [
+        _query("to", "A path of this service to go to after that"),
+        _query("with", "The identity provider, where there are several"),
+    ],
+    "/login/callback": [
+        _query("state", "As it was sent along"),
+        _query("code", "What the identity provider lets us redeem"),
+        _query("iss", "Who answers (RFC 9207)"),
+    ],
+}
+
 LISTS = frozenset(
     path for path in READS if re.fullmatch(r"/api/v1/[a-z-]+|/api/v1/dashboards/[a-z_]+|/api/v1/log/keys", path)
 )
@@ -245,7 +276,7 @@ def _command(route: Route, body: Document) -> Document:
         "tags": [route.parts[0]],
         "summary": (getdoc(route.command) or name).rstrip("."),
         "description": f"Command `{name}`, for: {', '.join(roles)}.",
-        "security": [{"bearer": []}],
+        "security": SIGNED_IN,
         "parameters": [*_path_parameters(route), *_COMMAND_PARAMETERS],
         "requestBody": _json_body(body, examples.body_example(route.command, route.given)),
         "responses": {

@@ -6,7 +6,7 @@ else can reach the service.
 
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -65,15 +65,36 @@ Machines = Callable[[str], Identity | None]
 KEYS = PREFIX.encode()
 
 
+class Session(Protocol):
+    """A browser that is logged in."""
+
+    @property
+    def identity(self) -> Identity: ...
+
+
+class Sessions(Protocol):
+    """Knows, by their cookies, the browsers that are logged in."""
+
+    async def visitor(self, headers: Mapping[bytes, bytes]) -> Session | None:
+        """Whose browser asks."""
+
+    async def sender(self, headers: Mapping[bytes, bytes]) -> Session | None:
+        """Whose browser sends something that changes something. Raises CrossSite unless a page of ours made it."""
+
+
 class Identities:
     """The accepted issuers, and the tokens they vouched for: each is verified once, and remembered for so long.
 
     `machine` knows whose a key's token is. The log can end a key at any time, so it is asked every time.
+    `sessions` knows the browsers that are logged in; without it nobody comes by cookie.
     """
 
-    def __init__(self, issuers: Iterable[Issuer], machine: Machines = lambda token: None) -> None:
+    def __init__(
+        self, issuers: Iterable[Issuer], machine: Machines = lambda token: None, sessions: Sessions | None = None
+    ) -> None:
         self._issuers = tuple(issuers)
         self._machine = machine
+        self._sessions = sessions
         self._remembered: dict[bytes, Identity] = {}
 
     def known(self, authorization: bytes | None) -> Identity | None:
@@ -84,6 +105,18 @@ class Identities:
             return self._machine(authorization[7:].decode("ascii", "replace"))
         known = self._remembered.get(sha256(authorization[7:]).digest())
         return known if known is not None and known.expires > time.time() else None
+
+    async def of_read(self, headers: Mapping[bytes, bytes]) -> Identity:
+        """Who asks: whoever the Authorization header speaks for, else whose session it is. Raises Unauthenticated."""
+        if self._sessions is None or b"authorization" in headers:
+            return await self.of(headers.get(b"authorization"))
+        return _visiting(await self._sessions.visitor(headers))
+
+    async def of_command(self, headers: Mapping[bytes, bytes]) -> Identity:
+        """Who gives a command, in the same way. Raises Unauthenticated, CrossSite."""
+        if self._sessions is None or b"authorization" in headers:
+            return await self.of(headers.get(b"authorization"))
+        return _visiting(await self._sessions.sender(headers))
 
     async def of(self, authorization: bytes | None) -> Identity:
         """The caller, from the Authorization header. Raises Unauthenticated."""
@@ -113,6 +146,12 @@ class Identities:
         self._remembered[digest] = identity
         while len(self._remembered) > REMEMBERED_MAX:
             del self._remembered[next(iter(self._remembered))]
+
+
+def _visiting(session: Session | None) -> Identity:
+    if session is None:
+        raise Unauthenticated
+    return session.identity
 
 
 class DevelopmentOnly(Exception):

@@ -18,8 +18,8 @@ from services.log import proofs, reader, tiles
 
 PATH_POSITION_MAX = 2**53
 OCTETS = "application/octet-stream"
-SHORT = {"cache-control": "private, max-age=1", "vary": "Authorization"}
-FOR_EVER = {"cache-control": "private, max-age=31536000, immutable", "vary": "Authorization"}
+SHORT = {"cache-control": "private, max-age=1", "vary": "Authorization, Cookie"}
+FOR_EVER = {"cache-control": "private, max-age=31536000, immutable", "vary": "Authorization, Cookie"}
 """Private, for a shared cache would hand a tile to somebody who is not signed in."""
 
 GZIP = 16 + zlib.MAX_WBITS
@@ -102,7 +102,7 @@ def router(reads: Reads) -> APIRouter:
 
 async def compressed(bundle: bytes, accepted: str) -> Response:
     """An entry bundle, in gzip where the caller takes it: a bundle may be of 16 MB, so not on the event loop."""
-    headers = {**FOR_EVER, "vary": "Authorization, Accept-Encoding"}
+    headers = {**FOR_EVER, "vary": "Authorization, Cookie, Accept-Encoding"}
     if "gzip" in accepted and "gzip;q=0" not in accepted.replace(" ", ""):
         bundle = await asyncio.to_thread(zlib.compress, bundle, 1, GZIP)
         headers["content-encoding"] = "gzip"

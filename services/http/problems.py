@@ -51,6 +51,23 @@ class Unauthenticated(Refused):
         super().__init__(detail, "Authorization: Bearer <token>")
 
 
+class CrossSite(Refused):
+    """A browser sent it, and perhaps nobody in front of it knows."""
+
+    status, rule, title = 403, "csrf", "Another page may have made the browser send this"
+
+
+class LoginRefused(Refused):
+    status, rule, title = 400, "login", "This does not let anybody in"
+
+
+class NotAForm(Refused):
+    status, rule, title = 415, "form", "The body is not declared as a form"
+
+    def __init__(self) -> None:
+        super().__init__("What is sent here is a form.", "Content-Type: application/x-www-form-urlencoded")
+
+
 class ScopeMissing(Refused):
     status, rule, title = 403, "scope", "The token's scopes do not cover this"
 

@@ -181,6 +181,8 @@ class Provider:
         async with asyncio.timeout(FETCH_SECONDS_MAX):
             answer = await client.send(request, auth=auth, stream=True)
             try:
+                if answer.status_code >= 500:
+                    raise httpx.HTTPStatusError(f"it answers {answer.status_code}", request=request, response=answer)
                 if answer.status_code != 200 or "content-encoding" in answer.headers:
                     raise UnfitAnswer(f"it answered {answer.status_code} at {request.url}")
                 async for chunk in answer.aiter_raw():

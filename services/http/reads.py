@@ -84,7 +84,7 @@ class Reads:
     async def reader(self, request: Request) -> Reach:
         """The caller and what they may read, by the table above. Raises Unauthenticated, NotYourRole."""
         path = request.scope["route"].path_format
-        identity = await self.identities.of(_header(request, "authorization"))
+        identity = await self.identities.of_read(dict(request.scope["headers"]))
         must_have_scope(identity, "read")
         after = request.query_params.get("after", "")
         if after.isdecimal() and len(after) < 19:
@@ -130,7 +130,7 @@ class Reads:
     async def detail(self, request: Request, document: Any, version: int) -> Response:
         """One document, its sealed texts opened; 304 where the caller has this version already."""
         tag = f'"{version}"'
-        headers = {"etag": tag, "cache-control": "private, no-cache", "vary": "Authorization"}
+        headers = {"etag": tag, "cache-control": "private, no-cache", "vary": "Authorization, Cookie"}
         known = request.headers.get("if-none-match", "")
         if tag in (part.strip() for part in known.split(",")):
             return Response(status_code=304, headers=headers)
@@ -139,11 +139,6 @@ class Reads:
 
 def json_response(value: Any, headers: dict[str, str] | None = None) -> Response:
     return Response(msgspec.json.encode(value), headers=headers, media_type="application/json")
-
-
-def _header(request: Request, name: str) -> bytes | None:
-    value = request.headers.get(name)
-    return None if value is None else value.encode("latin-1")
 
 
 def _instant(text: str) -> datetime:

@@ -136,7 +136,9 @@ class _Answers(BaseHTTPRequestHandler):
         self.here.asked.append(self.path)
         half = urlencode({"": CLIENT})[1:] + ":" + urlencode({"": SECRET})[1:]
         asked = self.here.codes.pop(form.get("code", ""), None)
-        if self.headers["authorization"] != f"Basic {base64.b64encode(half.encode()).decode()}":
+        if self.here.is_away:
+            self._answer(503, {})
+        elif self.headers["authorization"] != f"Basic {base64.b64encode(half.encode()).decode()}":
             self._answer(401, {"error": "invalid_client"})
         elif asked is None or form["redirect_uri"] != asked["redirect_uri"] or not _proves(form, asked):
             self._answer(400, {"error": "invalid_grant"})

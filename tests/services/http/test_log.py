@@ -153,7 +153,7 @@ def test_a_bundle_is_compressed_for_those_who_take_it_so(service: Service) -> No
     plain = service.get("abe", "/log/tile/entries/000.p/5", accept_encoding="identity, gzip;q=0")
     assert packed.headers["content-encoding"] == "gzip" and "content-encoding" not in plain.headers
     assert packed.content == plain.content
-    assert packed.headers["vary"] == plain.headers["vary"] == "Authorization, Accept-Encoding"
+    assert packed.headers["vary"] == plain.headers["vary"] == "Authorization, Cookie, Accept-Encoding"
 
 
 def test_what_a_checkpoint_covers_may_be_kept_for_ever_and_the_checkpoint_for_a_second(service: Service) -> None:
