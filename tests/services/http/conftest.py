@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ import pytest
 from services.assent import running
 from services.cli import serving
 from services.http.identity import DevelopmentIssuer
+from services.known_issuers import KnownIssuer
 from services.settings import Settings
 from tests.conftest import fresh_database
+from tests.services.http.identity_provider import AUDIENCE, CLIENT, SECRET, IdentityProvider
 
 START = datetime(2026, 6, 20, 13, tzinfo=UTC)
 _keys = itertools.count()
@@ -179,3 +181,28 @@ def request_of(service: Service) -> Ask:
         return id
 
     return ask
+
+
+# People of an identity provider
+
+
+@pytest.fixture(scope="session")
+def provider() -> Iterator[IdentityProvider]:
+    with IdentityProvider() as running_provider:
+        yield running_provider
+
+
+@pytest.fixture(scope="session")
+def guarded(
+    postgres: str, template: str, tmp_path_factory: pytest.TempPathFactory, provider: IdentityProvider
+) -> Iterator[Service]:
+    """A service whose people come from a provider."""
+    folder = tmp_path_factory.mktemp("guarded")
+    (folder / "secret").write_text(SECRET + "\n")
+    known = KnownIssuer(
+        provider.issuer, AUDIENCE, client_id=CLIENT, client_secret_file=str(folder / "secret"), name="The agency"
+    )
+    for conninfo in fresh_database(postgres, template):
+        with served(replace(settings_for(conninfo, folder), issuers=(known,))) as running_service:
+            appoint_everybody(running_service)
+            yield running_service

@@ -49,6 +49,7 @@ class IdentityProvider:
     asked: list[str] = field(default_factory=list)
     codes: dict[str, dict[str, str]] = field(default_factory=dict)
     id_token: dict[str, Any] = field(default_factory=dict)
+    id_token_type: str = "JWT"
     is_away: bool = False
     tls: ssl.SSLContext | None = None
 
@@ -145,7 +146,8 @@ class _Answers(BaseHTTPRequestHandler):
         else:
             person = self.here.signed_in
             claims = self.here.claims(person, aud=CLIENT, nonce=asked["nonce"])
-            id_token = self.here.sign({**claims, **self.here.id_token}, typ="JWT")
+            said = {name: value for name, value in {**claims, **self.here.id_token}.items() if value is not None}
+            id_token = self.here.sign(said, typ=self.here.id_token_type)
             self._answer(200, {"access_token": self.here.token(person), "token_type": "Bearer", "id_token": id_token})
 
     def _answer(self, status: int, document: Any, **headers: str) -> None:

@@ -5,21 +5,31 @@ import hmac
 import json
 import time
 from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import jwt
+import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from services.http.identity import Identities
+from services.http.identity import DevelopmentIssuer, Identities
+from services.http.issuers import issuers_of
 from services.http.oidc import OpenIdIssuer
 from services.http.problems import Unauthenticated
 from services.http.providers import Provider, ProviderAway
 from services.known_issuers import ALGORITHMS, KnownIssuer
+from services.settings import Settings
+from tests.services.http.browser import Browser
+from tests.services.http.conftest import Service
 from tests.services.http.identity_provider import AUDIENCE, CLIENT, IdentityProvider, jwk
 
 TOKENS_MIN = 200
+SESSIONS_MIN = 100
 Attacks = dict[str, str]
 
 
@@ -289,6 +299,9 @@ def attacks(provider: IdentityProvider) -> Attacks:
     return found
 
 
+# Bearer tokens
+
+
 async def test_no_attack_token_is_taken() -> None:
     with IdentityProvider() as provider:
         issuer = OpenIdIssuer(Provider(KnownIssuer(provider.issuer, AUDIENCE, algorithms=ALGORITHMS), True))
@@ -313,3 +326,242 @@ async def _speaks(identities: Identities, token: str) -> bool:
     except ProviderAway:
         pytest.fail("the provider is there, so every token is judged")
     return True
+
+
+# Cookies
+
+Tries = Iterator[tuple[str, httpx.Response]]
+"""What was tried, and what the service answered to it or, if it let somebody in, to the next question."""
+
+
+def of_cookies(service: Service, provider: IdentityProvider) -> Tries:
+    """At an address for everybody who is signed in, with a cookie that is nobody's."""
+    browser = Browser(service)
+    browser.log_in(provider, "nina")
+    (good,) = browser.client.cookies.values()
+    csrf = browser.csrf
+    with psycopg.connect(service.settings.database_url) as conn:
+        ((digest,),) = conn.execute("SELECT id FROM door.session ORDER BY created DESC LIMIT 1").fetchall()
+
+    def shown(text: str, **headers: str) -> httpx.Response:
+        return service.client.get("/session", headers={"cookie": text.encode("latin-1"), **headers})
+
+    assert shown(f"assent-development={good}").status_code == 200, "the good one is taken: the refusals mean something"
+    for place in range(0, len(good), 2):
+        other = "A" if good[place] != "A" else "B"
+        yield f"another character at {place}", shown(f"assent-development={good[:place]}{other}{good[place + 1 :]}")
+    for name, value in {
+        "nothing": "",
+        "cut": good[:-1],
+        "longer": good + "A",
+        "twice as long": good * 2,
+        "in capitals": good.upper(),
+        "quoted": f'"{good}"',
+        "its hash in hexadecimal": digest.hex(),
+        "its hash in base64": encoded(digest),
+        "as Postgres writes it": f"\\\\x{digest.hex()}",
+        "its token against other pages": csrf,
+        "SQL": "' OR true --",
+        "more SQL": "x'); DELETE FROM door.session; --",
+        "a person": "nina",
+        "null": "null",
+        "a star": "*",
+        "a token of the provider": provider.token("nina"),
+        "a token of development": service.token("nina"),
+        "huge": good + "A" * 7000,
+        "too huge": "A" * 9000,
+        "escaped": f"%{ord(good[0]):02x}{good[1:]}",
+    }.items():
+        yield name, shown(f"assent-development={value}")
+    for name, text in {
+        "the name of production": f"__Host-assent={good}",
+        "another name": f"assent={good}",
+        "another case": f"Assent-Development={good}",
+        "the cookie of a login": f"assent-development-login={good}",
+        "two of them": f"assent-development={good}; assent-development=evil",
+        "two of them the other way round": f"assent-development=evil; assent-development={good}",
+        "the same twice": f"assent-development={good}; assent-development={good}",
+        "with a comma": f"x=1, assent-development={good}",
+    }.items():
+        yield name, shown(text)
+    for authorization in ("Bearer", "Basic", f"Bearer {good}", f"Cookie {good}", good, "Bearer null"):
+        yield f"beside {authorization[:8]!r}", shown(f"assent-development={good}", authorization=authorization)
+
+
+def of_ended_sessions(service: Service, provider: IdentityProvider, other: Service) -> Tries:
+    """Cookies that once let somebody in, or do so elsewhere."""
+    for end, how in {
+        "logged out": "",
+        "after the last hour": "UPDATE door.session SET expires = now()",
+        "unused": "UPDATE door.session SET last_used = now() - interval '31 minutes'",
+        "removed": "DELETE FROM door.session",
+    }.items():
+        browser = Browser(service)
+        browser.log_in(provider, "nina")
+        kept = dict(browser.client.cookies)
+        if how:
+            with psycopg.connect(service.settings.database_url) as conn:
+                conn.execute(how.encode())
+        else:
+            assert browser.post("/logout", f"csrf={browser.csrf}").status_code == 200
+        browser.client.cookies.clear()
+        browser.client.cookies.update(kept)
+        yield end, browser.get("/session")
+    elsewhere = Browser(other)
+    assert elsewhere.post("/login", "person=root").status_code == 303
+    cookies = "; ".join(f"{name}={value}" for name, value in elsewhere.client.cookies.items())
+    assert other.client.get("/session", headers={"cookie": cookies}).status_code == 200
+    yield "of another installation", service.client.get("/session", headers={"cookie": cookies})
+    yield "a token of another installation", service.client.get("/session", headers=other.headers("root"))
+
+
+# Ways back from a login
+
+
+def of_logins(service: Service, provider: IdentityProvider) -> Tries:
+    """Every way back that is not the end of what this browser began; then whether it is let in."""
+    provider.signed_in = "root"
+    for name, changed in {
+        "no state": {"state": None},
+        "no code": {"code": None},
+        "an empty code": {"code": ""},
+        "another state": {"state": "A" * 43},
+        "an empty state": {"state": ""},
+        "a state with SQL": {"state": "' OR true --"},
+        "another code": {"code": "A" * 22},
+        "an error": {"code": None, "error": "access_denied"},
+        "another provider": {"iss": "https://evil.example"},
+        "nearly that provider": {"iss": provider.issuer + "/"},
+        "a code of another login, which PKCE binds": {"code": way_back(Browser(service), provider)["code"]},
+        "a state of another browser": {"state": way_back(Browser(service), provider)["state"]},
+        "all of another browser": way_back(Browser(service), provider),
+    }.items():
+        browser = Browser(service)
+        yield name, came_back(browser, {**way_back(browser, provider), **changed})
+    browser = Browser(service)
+    back = way_back(browser, provider)
+    browser.client.cookies.clear()
+    yield "without the cookie", came_back(browser, back)
+    browser.client.cookies.set("assent-development-login", "A" * 43)
+    yield "with a cookie of one's own making", came_back(browser, back)
+    browser = Browser(service)
+    back = way_back(browser, provider)
+    with psycopg.connect(service.settings.database_url) as conn:
+        conn.execute("UPDATE door.login SET expires = now()")
+    yield "after ten minutes", came_back(browser, back)
+    yield from replayed(service, provider)
+
+
+def replayed(service: Service, provider: IdentityProvider) -> Tries:
+    """What was good once."""
+    browser = Browser(service)
+    back = way_back(browser, provider)
+    kept = dict(browser.client.cookies)
+    assert came_back(browser, back).status_code == 200, "the way back itself is good, so the refusals mean something"
+    browser.client.cookies.clear()
+    browser.client.cookies.update(kept)
+    yield "state and code again", came_back(browser, back)
+    again = Browser(service)
+    yield (
+        "the code again, with a state of its own",
+        came_back(again, {**way_back(again, provider), "code": back["code"]}),
+    )
+
+
+def way_back(browser: Browser, provider: IdentityProvider) -> dict[str, Any]:
+    """What the provider sends a browser back with, which began a login here."""
+    away = browser.get(f"/login?with={provider.issuer}").headers["location"]
+    query = parse_qs(urlsplit(httpx.get(away).headers["location"]).query)
+    return {name: value for name, (value,) in query.items()}
+
+
+def came_back(browser: Browser, back: dict[str, Any]) -> httpx.Response:
+    browser.client.get("/login/callback", params={name: value for name, value in back.items() if value is not None})
+    return browser.get("/session")
+
+
+def of_id_tokens(service: Service, provider: IdentityProvider) -> Tries:
+    """A provider that answers with an ID token for somebody, something or some time else."""
+    now = int(time.time())
+    for claims in (
+        *({"nonce": None}, {"nonce": ""}, {"nonce": "A" * 43}, {"nonce": []}, {"nonce": True}),
+        *({"aud": AUDIENCE}, {"aud": [CLIENT, AUDIENCE]}, {"aud": None}, {"azp": "another"}, {"azp": ""}),
+        *({"iss": "https://evil.example"}, {"exp": now - 60}, {"iat": now + 90}, {"nbf": now + 90}),
+        *({"sub": "key.k1"}, {"sub": "system"}, {"sub": ""}, {"sub": None}, {"sub": ["root"]}),
+    ):
+        provider.id_token = claims
+        browser = Browser(service)
+        yield f"ID token with {claims}", came_back(browser, way_back(browser, provider))
+    provider.id_token = {}
+    for type_ in ("at+jwt", "logout+jwt", "application/at+jwt"):
+        provider.id_token_type = type_
+        browser = Browser(service)
+        yield f"ID token of type {type_}", came_back(browser, way_back(browser, provider))
+    provider.id_token_type = "JWT"
+    as_access = provider.sign(provider.claims("root", aud=CLIENT), typ="JWT")
+    yield (
+        "an ID token as a bearer token",
+        service.client.get("/session", headers={"authorization": f"Bearer {as_access}"}),
+    )
+
+
+# Keys of machines
+
+
+def of_keys(service: Service, other: Service) -> Tries:
+    """Where a read is asked for that a key in force with the scope `read` is answered."""
+    body = {"organization": "openai", "name": "A machine", "scopes": ["read"]}
+
+    def issued(**more: Any) -> tuple[str, str]:
+        answer = service.done("root", "/keys", {**body, **more})
+        service.read("root", f"/keys/{answer['id']}", answer["position"])
+        return answer["id"], answer["secret"]
+
+    def shown(token: str) -> httpx.Response:
+        return service.client.get("/api/v1/releases", headers={"authorization": f"Bearer {token}"})
+
+    id, good = issued()
+    assert shown(good).status_code == 200, "a good key is taken, so the refusals mean something"
+    _, narrow = issued(scopes=["access"])
+    yield "a key for something else", shown(narrow)
+    yield "another's secret", shown(f"assent_{id}_{narrow.rpartition('_')[2]}")
+    for place in range(len(good) - 43, len(good), 4):
+        other_one = "A" if good[place] != "A" else "B"
+        yield f"another character at {place}", shown(good[:place] + other_one + good[place + 1 :])
+    for token in (good[:-1], good + "A", good.upper(), f"assent_{id}_", f"assent__{good}", f"assent_{id}", "assent_"):
+        yield f"{len(token)} characters: {token[:9]}", shown(token)
+    digest = sha256(good.rpartition("_")[2].encode()).hexdigest()
+    yield "the hash that the log holds", shown(f"assent_{id}_{digest}")
+    foreign = other.done("root", "/keys", body)
+    yield "of another installation", shown(foreign["secret"])
+    revoked, token = issued()
+    service.done("root", f"/keys/{revoked}/revocation", {"reason": "It leaked."})
+    yield "revoked", shown(token)
+    turned, token = issued()
+    service.done("root", f"/keys/{turned}/rotation", {"overlap_hours": 0})
+    yield "rotated", shown(token)
+
+
+def test_no_attack_by_cookie_login_or_key_lets_anybody_in(
+    guarded: Service, provider: IdentityProvider, service: Service
+) -> None:
+    tries = {
+        **{f"cookie: {name}": answer for name, answer in of_cookies(guarded, provider)},
+        **{f"session: {name}": answer for name, answer in of_ended_sessions(guarded, provider, service)},
+        **{f"login: {name}": answer for name, answer in of_logins(guarded, provider)},
+        **{f"login: {name}": answer for name, answer in of_id_tokens(guarded, provider)},
+        **{f"key: {name}": answer for name, answer in of_keys(guarded, service)},
+    }
+    let_in = [name for name, answer in tries.items() if answer.status_code not in (401, 403)]
+    assert let_in == []
+    assert len(tries) >= SESSIONS_MIN
+
+
+async def test_no_key_of_development_counts_in_production(tmp_path: Path) -> None:
+    issuer = DevelopmentIssuer(Settings(data=tmp_path))
+    production = Identities(issuers_of(Settings(data=tmp_path, mode="production")).all())
+    for person in ("root", "nina"):
+        assert not await _speaks(production, issuer.issue(person))
+    with IdentityProvider() as provider:
+        known = OpenIdIssuer(Provider(KnownIssuer(provider.issuer, AUDIENCE), True))
+        assert not await _speaks(Identities([known]), issuer.issue("root"))

@@ -3,7 +3,6 @@
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -14,80 +13,17 @@ import pytest
 
 from services.assent import running
 from services.http.browsers import is_direct
-from services.http.problems import MEDIA_TYPE
 from services.known_issuers import KnownIssuer
 from services.settings import BadSetting, Settings, read_settings
-from tests.conftest import fresh_database
-from tests.services.http.conftest import Service, appoint_everybody, served, settings_for
+from tests.services.http.browser import FORM, Browser, refusal
+from tests.services.http.conftest import Service
 from tests.services.http.identity_provider import AUDIENCE, CLIENT, SECRET, IdentityProvider
 from tests.services.http.test_oidc import certified
-
-FORM = {"content-type": "application/x-www-form-urlencoded"}
-
-
-@pytest.fixture(scope="session")
-def provider() -> Iterator[IdentityProvider]:
-    with IdentityProvider() as running_provider:
-        yield running_provider
-
-
-@pytest.fixture(scope="session")
-def guarded(
-    postgres: str, template: str, tmp_path_factory: pytest.TempPathFactory, provider: IdentityProvider
-) -> Iterator[Service]:
-    """A service whose people come from a provider."""
-    folder = tmp_path_factory.mktemp("guarded")
-    (folder / "secret").write_text(SECRET + "\n")
-    known = KnownIssuer(
-        provider.issuer, AUDIENCE, client_id=CLIENT, client_secret_file=str(folder / "secret"), name="The agency"
-    )
-    for conninfo in fresh_database(postgres, template):
-        with served(replace(settings_for(conninfo, folder), issuers=(known,))) as running_service:
-            appoint_everybody(running_service)
-            yield running_service
-
-
-class Browser:
-    """Somebody's browser: it keeps cookies, and says from which page it sends something."""
-
-    def __init__(self, service: Service) -> None:
-        self.client = httpx.Client(base_url=service.client.base_url, timeout=30)
-        self.origin = str(service.client.base_url).rstrip("/")
-
-    def get(self, path: str, **headers: str) -> httpx.Response:
-        return self.client.get(path, headers=headers)
-
-    def post(self, path: str, body: Any = None, **headers: str | None) -> httpx.Response:
-        """As a page of the service would send it; None leaves a header out."""
-        usual: dict[str, str | None] = {"origin": self.origin, "sec-fetch-site": "same-origin"}
-        given = {**usual, **{name.replace("_", "-"): value for name, value in headers.items()}}
-        kept = {name: value for name, value in given.items() if value is not None}
-        if isinstance(body, str):
-            return self.client.post(path, content=body, headers={**FORM, **kept})
-        return self.client.post(path, json=body, headers=kept)
-
-    def log_in(self, provider: IdentityProvider, person: str, to: str = "/session") -> httpx.Response:
-        """By way of the provider, which knows the person already."""
-        provider.signed_in = person
-        away = self.get(f"/login?with={provider.issuer}&to={to}")
-        assert away.status_code == 303, away.text
-        back = httpx.get(away.headers["location"]).headers["location"]
-        return self.get(back.removeprefix(self.origin))
-
-    @property
-    def csrf(self) -> str:
-        token: str = self.get("/session").json()["csrf"]
-        return token
 
 
 @pytest.fixture
 def browser(guarded: Service) -> Browser:
     return Browser(guarded)
-
-
-def refusal(response: httpx.Response, status: int, rule: str) -> None:
-    assert (response.status_code, response.headers["content-type"]) == (status, MEDIA_TYPE.decode()), response.text
-    assert response.json()["rule"] == rule
 
 
 def draft(browser: Browser, **headers: str | None) -> httpx.Response:
@@ -135,6 +71,7 @@ def test_every_login_is_a_new_session_and_ends_the_one_before(browser: Browser, 
     before = dict(browser.client.cookies)
     browser.log_in(provider, "tom")
     assert browser.get("/session").json()["person"] == "tom"
+    browser.client.cookies.clear()
     browser.client.cookies.update(before)
     refusal(browser.get("/session"), 401, "authentication")
 
