@@ -4,6 +4,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -25,6 +26,7 @@ from services.http.commands import Commands, Directory
 from services.http.feed import MEDIA_TYPE
 from services.http.identity import Identities
 from services.http.issuers import issuers_of
+from services.http.key_uses import KeyUses
 from services.http.machines import Machines
 from services.http.operations import Advance, Projecting
 from services.http.problems import (
@@ -57,9 +59,13 @@ def build_app(
     advance: Advance,
 ) -> "Door":
     """The ASGI application. `advance` moves a manual clock, and lets what falls due happen. Raises DevelopmentOnly."""
-    issuers = issuers_of(settings)
+
+    def now() -> datetime:
+        return handler.clock.now()  # of the clock that it has by then
+
+    issuers, uses = issuers_of(settings), KeyUses(pool, now)
     sessions = Sessions(pool, browsers_of(settings), settings.session_hours * 3600, settings.session_idle_minutes * 60)
-    identities = Identities(issuers.all(), Machines(handler), sessions)
+    identities = Identities(issuers.all(), Machines(handler, uses), sessions)
     reads = Reads(handler, pool, vault, identities)
     framework = FastAPI(
         title="Assent",
@@ -77,7 +83,7 @@ def build_app(
             Exception: _unexpected,
         },
     )
-    framework.include_router(queries.router(reads))
+    framework.include_router(queries.router(reads, uses))
     framework.include_router(audit.router(reads))
     framework.include_router(log.router(reads))
     framework.include_router(login.router(issuers, sessions, identities))

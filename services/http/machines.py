@@ -4,14 +4,16 @@ from domain import key
 from services.api_keys import digest_of, parts_of
 from services.handle import Handler
 from services.http.identity import Identity
+from services.http.key_uses import KeyUses
 from services.http.problems import ScopeMissing
 
 
 class Machines:
-    """Knows the keys of the log as far as this process has it."""
+    """Knows the keys of the log as far as this process has it, and notes that they are used."""
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, handler: Handler, uses: KeyUses) -> None:
         self._handler = handler
+        self._uses = uses
 
     def __call__(self, token: str) -> Identity | None:
         """Whom the token speaks for now; None where no key in force has that secret."""
@@ -19,6 +21,7 @@ class Machines:
         here = self._handler.replica.key(parts[0]) if parts else None
         if here is None or parts is None or not here.accepts(digest_of(parts[1]), self._handler.clock.now()):
             return None
+        self._uses.note(here.id)
         return Identity(key.person(here.id), frozenset(here.scopes), here.until.timestamp(), is_machine=True)
 
 

@@ -27,6 +27,7 @@ from projections import (
     subjects,
 )
 from services.http import histories
+from services.http.key_uses import KeyUses
 from services.http.reads import POSITION_MAX, AsOf, Connection, Page, PersonText, Reads, SlugText, json_response
 from services.log import reader
 
@@ -106,6 +107,7 @@ class Kind:
     """One kind of document: its address, the file that answers, the filters of its list, and how its ids look.
 
     What a kind's history tells is read at its own address, unless it is for auditors alone, among all events.
+    `has_uses`: now (not in the past) it is also told when it was last used, which is not in the log.
     """
 
     singular: str
@@ -114,6 +116,7 @@ class Kind:
     filters: type[Page]
     id: Any = Id
     has_history: bool = True
+    has_uses: bool = False
 
 
 KINDS = (
@@ -123,20 +126,20 @@ KINDS = (
     Kind("organization", "organizations", organizations, Organizations),
     Kind("policy", "policies", policies, Page),
     Kind("directive", "directives", directives, Directives),
-    Kind("key", "keys", keys, Keys, has_history=False),
+    Kind("key", "keys", keys, Keys, has_history=False, has_uses=True),
     Kind("legal hold", "legal-holds", legal_holds, LegalHolds, has_history=False),
     Kind("subject", "subjects", subjects, Page, PersonId, has_history=False),
 )
 DASHBOARDS = (Kind("pending_sign_off", "pending_sign_offs", pending_sign_offs, PendingSignOffs),)
 
 
-def router(reads: Reads) -> APIRouter:
+def router(reads: Reads, uses: KeyUses) -> APIRouter:
     here = APIRouter(prefix="/api/v1")
     for kind in KINDS:
         one = kind.singular
         addresses = [
-            (f"/{kind.plural}", _list(kind, reads), f"{kind.plural.capitalize()}, page by page"),
-            (f"/{kind.plural}/{{id}}", _detail(kind, reads), f"One {one}"),
+            (f"/{kind.plural}", _list(kind, reads, uses), f"{kind.plural.capitalize()}, page by page"),
+            (f"/{kind.plural}/{{id}}", _detail(kind, reads, uses), f"One {one}"),
         ]
         if kind.has_history:
             summary = f"{one.capitalize()}: what happened, in words"
@@ -152,7 +155,7 @@ def router(reads: Reads) -> APIRouter:
     for board in DASHBOARDS:
         here.add_api_route(
             f"/dashboards/{board.plural}",
-            _list(board, reads),
+            _list(board, reads, uses),
             tags=["dashboards"],
             summary=f"{board.plural.replace('_', ' ').capitalize()}, the most urgent first",
         )
@@ -162,7 +165,7 @@ def router(reads: Reads) -> APIRouter:
 Endpoint = Callable[..., Awaitable[Response]]
 
 
-def _list(kind: Kind, reads: Reads) -> Endpoint:
+def _list(kind: Kind, reads: Reads, uses: KeyUses) -> Endpoint:
     filters = kind.filters
     shared = frozenset(Page.model_fields)
 
@@ -173,13 +176,15 @@ def _list(kind: Kind, reads: Reads) -> Endpoint:
             found: pages.Page = await kind.answers.page(
                 conn, reach, pages.Asked(at, asked.cursor, asked.limit), **given
             )
+        if kind.has_uses and asked.at is None:
+            await _tell_uses(found.items, uses)
         return await reads.listing(found.items, found.next, found.position)
 
     answer.__annotations__["asked"] = Annotated[filters, Query()]
     return answer
 
 
-def _detail(kind: Kind, reads: Reads) -> Endpoint:
+def _detail(kind: Kind, reads: Reads, uses: KeyUses) -> Endpoint:
     async def answer(
         request: Request,
         reach: Annotated[Reach, Depends(reads.reader)],
@@ -189,10 +194,18 @@ def _detail(kind: Kind, reads: Reads) -> Endpoint:
         async with reads.pool.connection() as conn:
             at = await reads.as_of(conn, asked, kind.answers.TABLE.name)
             document: pages.Document = await kind.answers.detail(conn, reach, id, at)
-        return await reads.detail(request, document, document["version"])
+        if kind.has_uses and asked.at is None:
+            await _tell_uses([document], uses)
+        return await reads.detail(request, document, document["version"], is_versioned=not kind.has_uses)
 
     answer.__annotations__["id"] = kind.id
     return answer
+
+
+async def _tell_uses(documents: list[pages.Document], uses: KeyUses) -> None:
+    found = await uses.of(each["id"] for each in documents)
+    for each in documents:
+        each["last_used"] = found.get(each["id"])
 
 
 def _history(kind: str, reads: Reads) -> Endpoint:

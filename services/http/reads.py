@@ -127,12 +127,15 @@ class Reads:
         opened = await self.vault.open(list(items))
         return json_response(Listing(opened, following, position))
 
-    async def detail(self, request: Request, document: Any, version: int) -> Response:
-        """One document, its sealed texts opened; 304 where the caller has this version already."""
+    async def detail(self, request: Request, document: Any, version: int, *, is_versioned: bool = True) -> Response:
+        """One document, its sealed texts opened; 304 where the caller has this version already.
+
+        `is_versioned`: all that it says follows from its version.
+        """
         tag = f'"{version}"'
         headers = {"etag": tag, "cache-control": "private, no-cache", "vary": "Authorization, Cookie"}
         known = request.headers.get("if-none-match", "")
-        if tag in (part.strip() for part in known.split(",")):
+        if is_versioned and tag in (part.strip() for part in known.split(",")):
             return Response(status_code=304, headers=headers)
         return json_response(await self.vault.open(document), headers)
 

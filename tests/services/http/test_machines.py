@@ -1,11 +1,16 @@
 """What does a machine's key open, and when does it open nothing any more?"""
 
-from datetime import timedelta
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
+from psycopg_pool import AsyncConnectionPool
 
+from services.http import key_uses
+from services.http.key_uses import KeyUses
 from tests.services.http.conftest import Ask, Service, served, settings_for
 from tests.services.http.test_commands import problem
 
@@ -125,3 +130,81 @@ def test_a_token_that_is_not_quite_a_keys_opens_nothing(service: Service, spoil:
 def test_nobody_is_named_like_a_machine(service: Service) -> None:
     with pytest.raises(ValueError, match="no token"):
         service.issuer.issue("key.1")
+
+
+# Its last use
+
+
+def last_used(service: Service, id: str, **more: str) -> Any:
+    return service.get("root", f"/keys/{id}", **more).json()["last_used"]
+
+
+def used(service: Service, id: str) -> Any:
+    """What is told of its last use, once it is."""
+    for _ in range(100):
+        if (found := last_used(service, id)) is not None:
+            return found
+        time.sleep(0.05)
+    raise AssertionError("its use was never written down")
+
+
+def test_whoever_keeps_keys_sees_when_each_was_last_used(service: Service) -> None:
+    issued, unused = issue(service, GATEWAY), issue(service, GATEWAY)
+    service.read("root", f"/keys/{unused['id']}", unused["position"])
+    assert last_used(service, issued["id"]) is None
+    assert evaluate(service, issued["secret"]).status_code == 200
+    assert used(service, issued["id"]).startswith("2026-06-2")
+    known = service.get("root", f"/keys/{issued['id']}").headers["etag"]
+    assert last_used(service, issued["id"], if_none_match=known) is not None
+    listed = {each["id"]: each["last_used"] for each in service.get("root", "/keys?limit=200").json()["items"]}
+    assert listed[issued["id"]] == last_used(service, issued["id"])
+    assert listed[unused["id"]] is None
+
+
+def test_what_somebody_else_tries_with_a_key_is_no_use_of_it(service: Service) -> None:
+    issued = issue(service, GATEWAY)
+    service.read("root", f"/keys/{issued['id']}", issued["position"])
+    assert evaluate(service, issued["secret"][:-1] + "!").status_code == 401
+    other = issue(service, GATEWAY)
+    assert evaluate(service, other["secret"]).status_code == 200
+    used(service, other["id"])
+    assert last_used(service, issued["id"]) is None
+
+
+def test_the_past_does_not_tell_what_the_log_does_not_know(service: Service) -> None:
+    issued = issue(service, GATEWAY)
+    position = issued["position"]
+    service.read("root", f"/keys/{issued['id']}", position)
+    assert "last_used" not in service.get("root", f"/keys/{issued['id']}?at={position}").json()
+
+
+async def test_many_uses_in_a_minute_are_written_once(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = iter(datetime(2026, 6, 20, 13, minute, tzinfo=UTC) for minute in range(60))
+    async with AsyncConnectionPool(database, min_size=1, open=False, kwargs={"autocommit": True}) as pool:
+        uses = KeyUses(pool, lambda: next(moments))
+
+        async def written(*keys: str) -> Any:
+            for key in keys:
+                uses.note(key)
+            assert uses._writing is not None
+            await uses._writing
+            return {key: moment.minute for key, moment in (await uses.of(["one", "two"])).items()}
+
+        assert await written("one", "one") == {"one": 0}
+        assert await written("one", "two") == {"one": 0, "two": 1}
+        monkeypatch.setattr(key_uses, "AGAIN_SECONDS", 0.0)
+        uses._noted.clear()
+        assert await written("one") == {"one": 2, "two": 1}
+        await asyncio.sleep(0.01)
+        assert await written("one") == {"one": 3, "two": 1}
+
+
+async def test_a_use_that_cannot_be_written_hinders_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    pool: Any = AsyncConnectionPool("host=127.0.0.1 port=1 connect_timeout=1", open=False, timeout=0.05, min_size=1)
+    await pool.open()
+    uses = KeyUses(pool, lambda: datetime.now(UTC))
+    uses.note("one")
+    assert uses._writing is not None
+    await uses._writing
+    await pool.close()
+    assert "The use of 1 keys was not written down" in caplog.text
