@@ -1,4 +1,7 @@
-"""What does docs/events.md say? `./run docs` writes it from the domain, and from what the specs were seen to do."""
+"""What does docs/events.md say? `./run docs` writes it from the domain, and from what the specs were seen to do.
+
+It has docs/authority-matrix.md written as well, by the test that sees the answers.
+"""
 
 import json
 import os
@@ -240,7 +243,8 @@ def _held(hint: Any) -> Iterator[type]:
 
 def main() -> int:
     BOOK.write_text(book(witnessed()))
-    return 0
+    matrix = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "tests/services/http/test_matrix.py"]
+    return subprocess.run(matrix, cwd=ROOT, env={**os.environ, "WRITE_PAGES": "1"}, check=False).returncode
 
 
 if __name__ == "__main__":
