@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
 
 import psycopg
 from psycopg import AsyncConnection
@@ -15,6 +14,9 @@ from services.log.schema import CHANNEL
 
 POLL_SECONDS = 1.0
 """A notification is only a hint: at least this often the log itself is asked."""
+
+OWN_PAUSE_SECONDS = 0.01
+"""For so long a process that appends itself does not hear what others append, unless its own append meets theirs."""
 
 RETRY_SECONDS_MAX = 5.0
 
@@ -58,8 +60,16 @@ async def follow(
 
 
 async def _news(conn: Connection, seconds: float, is_own: IsOwn) -> None:
-    """Wait until somebody else has appended, or it is time to look."""
-    async with aclosing(conn.notifies(timeout=seconds)) as notifications:
-        async for notification in notifications:
-            if not is_own(notification.pid):
+    """Wait until somebody else has appended, or it is time to look.
+
+    Whoever hears itself append does not listen to each of its appends; it will do so again and again.
+    """
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    while (left := until - loop.time()) > 0:
+        heard = [notification async for notification in conn.notifies(timeout=left, stop_after=1)]
+        while heard:
+            if not all(is_own(notification.pid) for notification in heard):
                 return
+            await asyncio.sleep(OWN_PAUSE_SECONDS)
+            heard = [notification async for notification in conn.notifies(timeout=0)]

@@ -16,6 +16,7 @@ from services.log.follower import follow
 from services.log.merkle import Frontier, leaf_hash
 from services.log.reader import LogEnd
 from services.log.record import read, seal_fact
+from services.log.schema import CHANNEL
 from tests.services.log.registry import ADA
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
@@ -128,6 +129,21 @@ async def test_a_follower_is_not_woken_by_its_own_appends_but_misses_none_of_the
         await asyncio.sleep(0.2)
         assert not coming.done()
         assert [fact.position for fact in await coming] == [0]
+    await following.aclose()
+
+
+async def test_a_follower_that_appends_all_the_time_hears_what_others_append(database: str) -> None:
+    own: set[int] = set()
+    following = follow(database, after=-1, poll_seconds=30, known=lambda: 99, is_own=own.__contains__)
+    async with asyncio.timeout(20):
+        coming = asyncio.ensure_future(anext(following))
+        await asyncio.sleep(0.1)
+        with psycopg.connect(database, autocommit=True) as conn:
+            own.add(conn.info.backend_pid)
+            for nth in range(99):
+                conn.execute("SELECT pg_notify(%s, %s)", (CHANNEL, str(nth)))
+        append(database, ["request-1"] * 101)
+        assert [fact.position for fact in await coming] == [100]
     await following.aclose()
 
 
