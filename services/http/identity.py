@@ -101,9 +101,10 @@ class Identities:
         """The caller, where the token was verified earlier and has not expired; a machine's is looked up at once."""
         if authorization is None or authorization[:7].lower() != b"bearer ":
             return None
-        if authorization[7:].startswith(KEYS):
-            return self._machine(authorization[7:].decode("ascii", "replace"))
-        known = self._remembered.get(sha256(authorization[7:]).digest())
+        token = authorization[7:]
+        if token.startswith(KEYS):
+            return self._machine(token.decode("ascii", "replace"))
+        known = self._remembered.get(sha256(token).digest())
         return known if known is not None and known.expires > time.time() else None
 
     async def of_read(self, headers: Mapping[bytes, bytes]) -> Identity:

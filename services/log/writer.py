@@ -397,7 +397,7 @@ class Writer:
         sent: asyncio.Future[Found]
         try:
             sent = asyncio.ensure_future(self._append(self._conn, attempt))
-        except psycopg.Error as error:
+        except Exception as error:
             sent = asyncio.get_running_loop().create_future()
             sent.set_exception(error)
         sent.add_done_callback(lambda _: self._wake.set())

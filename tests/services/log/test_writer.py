@@ -215,6 +215,32 @@ async def test_a_broken_rule_fails_its_batch_and_no_other(database: str) -> None
     assert len(assert_sound(database)) == 1
 
 
+async def test_what_cannot_be_sent_fails_its_batch_and_no_other(database: str) -> None:
+    class Unsendable(Writer):
+        broken = 2  # the second is what is drafted while the first is under way
+
+        def _append(self, *arguments: Any) -> Any:
+            self.broken -= 1
+            if not self.broken:
+                raise UnicodeError("no such bytes")
+            return super()._append(*arguments)
+
+    registry = Registry(renamed={"organization-oncd": 0})
+    writer = Unsendable(database, registry)
+    await writer.start()
+    async with lock_held(database):
+        first = asyncio.create_task(writer.submit(Rename("oncd")))
+        await appending(database)
+        second = asyncio.create_task(writer.submit(Rename("oncd")))
+        await drafted(registry, 2)
+    assert (await first).answer == 1
+    with pytest.raises(UnicodeError):
+        await second
+    assert (await writer.submit(Rename("oncd"))).answer == 2
+    await writer.stop()
+    assert len(assert_sound(database)) == 2
+
+
 async def test_two_writers_racing_leave_no_gap_no_loss_and_no_cap_exceeded(database: str) -> None:
     first, second = Registry(), Registry()
     chance = random.Random(7)
