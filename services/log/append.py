@@ -97,6 +97,8 @@ async def _answer(pgconn: PGconn, all_sent: bool) -> Found:
                     answer.set_result(results[0])
                     return
                 results.append(result)
+            loop.remove_reader(socket)  # anew, for of a broken connection uvloop tells but once
+            loop.add_reader(socket, read)
         except Exception as error:
             fail(error)
 
