@@ -1,5 +1,6 @@
 """Does a fresh clone install what was locked, and nothing that belongs to one machine?"""
 
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
+
+from services.demo import PERSONAS
+from services.settings import read_settings
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = Path(sys.executable).parent
@@ -83,6 +88,41 @@ def test_the_compose_file_follows_the_compose_specification() -> None:
     command = [SCRIPTS / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", ROOT / "docker-compose.yml"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_services_of_the_compose_file_know_each_other() -> None:
+    composed = YAML(typ="safe").load(ROOT / "docker-compose.yml")
+    environment = composed["services"]["assent"]["environment"]
+    settings = read_settings({"ASSENT_MODE": "production", **environment, "DATABASE_URL_FILE": ""})
+    realm = json.loads((ROOT / "deploy" / "realm.json").read_text())
+    (issuer,) = settings.issuers
+    clients = {each["clientId"]: each for each in realm["clients"]}
+    browser = clients[issuer.client_id]
+    assert issuer.issuer == f"{composed['services']['identity']['environment']['KC_HOSTNAME']}/realms/{realm['realm']}"
+    assert browser["redirectUris"] == [f"{settings.url}/login/callback"]
+    assert browser["attributes"]["pkce.code.challenge.method"] == "S256"
+    for client in clients.values():
+        made = {each["protocolMapper"]: each["config"] for each in client["protocolMappers"]}
+        assert made["oidc-audience-mapper"]["included.custom.audience"] == issuer.audience
+        assert made["oidc-usermodel-attribute-mapper"]["claim.name"] == issuer.person
+        assert client["attributes"]["access.token.header.type.rfc9068"] == "true"
+    assert {each["username"] for each in realm["users"]} == {settings.root, *PERSONAS}
+    front = (ROOT / "deploy" / "Caddyfile").read_text()
+    for address in (settings.url, issuer.issuer.partition("/realms")[0]):
+        assert f"\n{address} {{" in front
+        assert (
+            address.removeprefix("https://").partition(":")[0]
+            in (composed["services"]["front"]["networks"]["default"]["aliases"])
+        )
+
+
+def test_no_secret_of_the_compose_file_is_in_the_project() -> None:
+    composed = YAML(typ="safe").load(ROOT / "docker-compose.yml")
+    files = [each["file"] for each in composed["secrets"].values()] + composed["services"]["identity"]["env_file"]
+    ignored = subprocess.run(["git", "check-ignore", *files], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ignored.stdout.split() == files
+    realm = (ROOT / "deploy" / "realm.json").read_text()
+    assert set(re.findall(r'"(?:secret|value)": "([^"]*)"', realm)) == {"${CLIENT_SECRET}", "${PEOPLES_PASSWORD}"}
 
 
 @pytest.fixture
