@@ -228,22 +228,33 @@ def verdict(tree: Tree, sheet: Sheet) -> Verdict:
             least = len(parts)
         case AtLeast(least, parts):
             pass
-    verdicts = [verdict(part, sheet) for part in parts]
+    return _together(least, [verdict(part, sheet) for part in parts])
+
+
+def _together(least: int, verdicts: list[Verdict]) -> Verdict:
     if verdicts.count(APPROVES) >= least:
         return APPROVES
-    return REFUSES if len(parts) - verdicts.count(REFUSES) < least else WAITS
+    return REFUSES if len(verdicts) - verdicts.count(REFUSES) < least else WAITS
 
 
-def waiting(tree: Tree, sheet: Sheet) -> Iterator[Leaf]:
+def waiting(tree: Tree, sheet: Sheet) -> list[Leaf]:
     """The leaves whose sign-off would still help: none under a part that is settled already."""
-    if verdict(tree, sheet) is not WAITS:
-        return
+    return _weighed(tree, sheet)[1]
+
+
+def _weighed(tree: Tree, sheet: Sheet) -> tuple[Verdict, list[Leaf]]:
+    """What a part says, and the leaves it waits for."""
     match tree:
         case Leaf():
-            yield tree
-        case AllOf(parts) | AtLeast(_, parts):
-            for part in parts:
-                yield from waiting(part, sheet)
+            said = leaf_verdict(tree, sheet)
+            return said, [tree] if said is WAITS else []
+        case AllOf(parts):
+            least = len(parts)
+        case AtLeast(least, parts):
+            pass
+    weighed = [_weighed(part, sheet) for part in parts]
+    said = _together(least, [part for part, _ in weighed])
+    return said, [leaf for _, leaves in weighed for leaf in leaves] if said is WAITS else []
 
 
 def lacking(leaf: Leaf, sheet: Sheet) -> str:

@@ -10,14 +10,16 @@ from domain import clocks, grant, request
 from domain.rulebook import due_timer
 from domain.world import Stream
 from projections import tracking
-from projections.state_table import TEXT, Connection, Row, StateTable, Views
+from projections.state_table import TEXT, StateTable
+from projections.statements import Connection, Row
 from projections.tracking import NotReady, standing
+from projections.views import View
 
 
-def rows(stream: str, views: Views) -> Iterator[Row]:
-    due = next_of(views.full)
-    if due is not None and not views.full.imported:
-        yield stream, due
+def rows(name: str, view: View, stream: Stream) -> Iterator[Row]:
+    due = next_of(stream)
+    if due is not None and not stream.imported:
+        yield name, due
 
 
 def next_of(stream: Stream) -> datetime | None:
@@ -28,11 +30,12 @@ def next_of(stream: Stream) -> datetime | None:
 
 TABLE = StateTable(
     name="deadlines",
-    version=1,
+    version=2,
     kinds=frozenset({request.KIND, grant.KIND}),
     columns={"stream": TEXT, "due": "timestamptz NOT NULL"},
     key=("stream",),
     rows=rows,
+    views=("full",),
     indexes=("(due, stream)",),
     keeps_past=False,
 )

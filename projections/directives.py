@@ -2,32 +2,26 @@
 
 from collections.abc import Iterator
 
-import msgspec
-
 from domain.authority import Reach
 from domain.directive import KIND, Directive
 from domain.world import Stream
 from projections import pages, sights
 from projections.pages import NOW, Asked, Document, Page
-from projections.state_table import TEXT, Connection, Row, StateTable, Views
+from projections.state_table import TEXT, StateTable
+from projections.statements import DOCUMENT, Connection, Row
+from projections.views import View
 
 
-def rows(stream: str, views: Views) -> Iterator[Row]:
-    if views.full.state is not None:
-        yield _row("full", views.full.state, full(views.full))
-    if views.applicant.state is not None:
-        yield _row("applicant", views.applicant.state, for_applicants(views.applicant))
-
-
-def _row(view: str, here: Directive, document: Document) -> Row:
-    return view, here.id, here.state, msgspec.json.encode(document).decode()
+def rows(name: str, view: View, stream: Stream) -> Iterator[Row]:
+    here: Directive = stream.state
+    yield view, here.id, here.state, full(stream) if view == "full" else for_applicants(stream)
 
 
 TABLE = StateTable(
     name="directives",
     version=1,
     kinds=frozenset({KIND}),
-    columns={"view": TEXT, "id": TEXT, "state": TEXT, "document": "json"},
+    columns={"view": TEXT, "id": TEXT, "state": TEXT, "document": DOCUMENT},
     key=("view", "id"),
     rows=rows,
     indexes=("(view, state, id)",),

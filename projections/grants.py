@@ -2,26 +2,20 @@
 
 from collections.abc import Iterator
 
-import msgspec
-
 from domain.authority import Reach
 from domain.grant import KIND, Grant
 from domain.world import Stream
 from projections import pages, sights
 from projections.pages import NOW, Asked, Document, Page
-from projections.state_table import TEXT, TEXTS, Connection, Row, StateTable, Views
+from projections.state_table import TEXT, StateTable
+from projections.statements import DOCUMENT, TEXTS, Connection, Row
+from projections.views import View
 
 
-def rows(stream: str, views: Views) -> Iterator[Row]:
-    for view, seen, version in (
-        ("full", views.full, views.full.version),
-        ("applicant", views.applicant, views.applicant.applicant_version),
-    ):
-        here: Grant | None = seen.state
-        if here is not None:
-            encoded = msgspec.json.encode(document(seen, version)).decode()
-            concerned = [*here.agencies, here.provider]
-            yield view, here.id, here.customer, here.release, here.state, concerned, encoded
+def rows(name: str, view: View, stream: Stream) -> Iterator[Row]:
+    here: Grant = stream.state
+    whole = document(stream, stream.version if view == "full" else stream.applicant_version)
+    yield view, here.id, here.customer, here.release, here.state, [*here.agencies, here.provider], whole
 
 
 TABLE = StateTable(
@@ -35,7 +29,7 @@ TABLE = StateTable(
         "release": TEXT,
         "state": TEXT,
         "concerned": TEXTS,
-        "document": "json",
+        "document": DOCUMENT,
     },
     key=("view", "id"),
     rows=rows,

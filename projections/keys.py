@@ -2,45 +2,46 @@
 
 from collections.abc import Iterator
 
-import msgspec
-
 from domain.authority import Reach
 from domain.key import KIND, Key
+from domain.world import Stream
 from projections import pages
 from projections.pages import NOW, Asked, Clause, Document, Page
-from projections.state_table import TEXT, Connection, Row, StateTable, Views
+from projections.state_table import TEXT, StateTable
+from projections.statements import DOCUMENT, Connection, Row
+from projections.views import View
 
 EVERYTHING = [Clause("true")]
 """Who asks at all may see all of them."""
 
 
-def rows(stream: str, views: Views) -> Iterator[Row]:
-    here: Key | None = views.full.state
-    if here is not None:
-        document = {
-            "id": here.id,
-            "organization": here.organization,
-            "role": here.role,
-            "name": here.name,
-            "scopes": here.scopes,
-            "issued": here.issued,
-            "until": here.until,
-            "rotated": here.rotated,
-            "previous_until": here.previous_until,
-            "revoked": here.revoked,
-            "version": views.full.version,
-            "position": views.full.position,
-        }
-        yield here.id, here.organization, msgspec.json.encode(document).decode()
+def rows(name: str, view: View, stream: Stream) -> Iterator[Row]:
+    here: Key = stream.state
+    document = {
+        "id": here.id,
+        "organization": here.organization,
+        "role": here.role,
+        "name": here.name,
+        "scopes": here.scopes,
+        "issued": here.issued,
+        "until": here.until,
+        "rotated": here.rotated,
+        "previous_until": here.previous_until,
+        "revoked": here.revoked,
+        "version": stream.version,
+        "position": stream.position,
+    }
+    yield here.id, here.organization, document
 
 
 TABLE = StateTable(
     name="keys",
     version=1,
     kinds=frozenset({KIND}),
-    columns={"id": TEXT, "organization": TEXT, "document": "json"},
+    columns={"id": TEXT, "organization": TEXT, "document": DOCUMENT},
     key=("id",),
     rows=rows,
+    views=("full",),
     indexes=("(organization, id)",),
 )
 

@@ -2,42 +2,43 @@
 
 from collections.abc import Iterator
 
-import msgspec
-
 from domain.authority import Reach
 from domain.hold import KIND, LegalHold
+from domain.world import Stream
 from projections import pages
 from projections.pages import NOW, Asked, Clause, Document, Page
-from projections.state_table import TEXT, Connection, Row, StateTable, Views
+from projections.state_table import TEXT, StateTable
+from projections.statements import DOCUMENT, Connection, Row
+from projections.views import View
 
 EVERYTHING = [Clause("true")]
 """Who asks at all may see all of them."""
 
 
-def rows(stream: str, views: Views) -> Iterator[Row]:
-    here: LegalHold | None = views.full.state
-    if here is not None:
-        state = "standing" if here.released is None else "released"
-        document = {
-            "id": here.id,
-            "person": here.person,
-            "reason": here.reason,
-            "state": state,
-            "placed": here.placed,
-            "released": here.released,
-            "version": views.full.version,
-            "position": views.full.position,
-        }
-        yield here.id, here.person, state, msgspec.json.encode(document).decode()
+def rows(name: str, view: View, stream: Stream) -> Iterator[Row]:
+    here: LegalHold = stream.state
+    state = "standing" if here.released is None else "released"
+    document = {
+        "id": here.id,
+        "person": here.person,
+        "reason": here.reason,
+        "state": state,
+        "placed": here.placed,
+        "released": here.released,
+        "version": stream.version,
+        "position": stream.position,
+    }
+    yield here.id, here.person, state, document
 
 
 TABLE = StateTable(
     name="legal_holds",
     version=1,
     kinds=frozenset({KIND}),
-    columns={"id": TEXT, "person": TEXT, "state": TEXT, "document": "json"},
+    columns={"id": TEXT, "person": TEXT, "state": TEXT, "document": DOCUMENT},
     key=("id",),
     rows=rows,
+    views=("full",),
     indexes=("(person, id)", "(state, id)"),
 )
 

@@ -15,7 +15,8 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 
 from domain.errors import Malformed, NotFound
-from projections.state_table import Connection, Row, StateTable
+from projections.state_table import StateTable
+from projections.statements import Connection, Row
 from projections.tracking import NotReady, standing
 
 LIMIT_DEFAULT = 50

@@ -2,20 +2,21 @@
 
 from collections.abc import Iterator
 
-import msgspec
-
 from domain.authority import Reach
 from domain.request import KIND, AccessRequest
 from domain.sign_offs import lacking, waiting
+from domain.world import Stream
 from projections import pages, sights
 from projections.pages import NOW, Asked, Clause, Page
-from projections.state_table import TEXT, TEXTS, Connection, Row, StateTable, Views
+from projections.state_table import TEXT, StateTable
+from projections.statements import DOCUMENT, TEXTS, Connection, Row
+from projections.views import View
 
 
-def rows(stream: str, views: Views) -> Iterator[Row]:
+def rows(name: str, view: View, stream: Stream) -> Iterator[Row]:
     """One row per agency whose sign-off would still help; an agency named twice in the tree has one task."""
-    here: AccessRequest | None = views.full.state
-    if here is None or here.terms is None or here.registered is None or here.outcome:
+    here: AccessRequest = stream.state
+    if here.terms is None or here.registered is None or here.outcome:
         return
     concerned, recused = [*here.agencies, here.provider], sorted(here.recused)
     for leaf in {leaf.agency: leaf for leaf in waiting(here.terms.sign_offs, here.sheet)}.values():
@@ -32,7 +33,7 @@ def rows(stream: str, views: Views) -> Iterator[Row]:
             "revision": here.revision,
             "state": here.state,
         }
-        yield leaf.agency, here.id, due, lacks, concerned, recused, msgspec.json.encode(document).decode()
+        yield leaf.agency, here.id, due, lacks, concerned, recused, document
 
 
 TABLE = StateTable(
@@ -46,10 +47,11 @@ TABLE = StateTable(
         "lacks": TEXT,
         "concerned": TEXTS,
         "recused": TEXTS,
-        "document": "json",
+        "document": DOCUMENT,
     },
     key=("agency", "request"),
     rows=rows,
+    views=("full",),
     indexes=("(agency, due, request)", "(due, request, agency)", "USING gin (concerned)", "USING gin (recused)"),
 )
 

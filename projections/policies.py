@@ -2,31 +2,27 @@
 
 from collections.abc import Iterator
 
-import msgspec
-
 from domain.authority import Reach
 from domain.policy import KIND, Policy, Version
 from domain.world import Stream
 from projections import pages, sights
 from projections.pages import NOW, Asked, Document, Page
-from projections.state_table import TEXT, Connection, Row, StateTable, Views
+from projections.state_table import TEXT, StateTable
+from projections.statements import DOCUMENT, Connection, Row
+from projections.views import View
 
 
-def rows(stream: str, views: Views) -> Iterator[Row]:
-    for view, seen, version in (
-        ("full", views.full, views.full.version),
-        ("applicant", views.applicant, views.applicant.applicant_version),
-    ):
-        here: Policy | None = seen.state
-        if here is not None and here.versions:
-            yield view, here.id, msgspec.json.encode(document(seen, version)).decode()
+def rows(name: str, view: View, stream: Stream) -> Iterator[Row]:
+    here: Policy = stream.state
+    if here.versions:
+        yield view, here.id, document(stream, stream.version if view == "full" else stream.applicant_version)
 
 
 TABLE = StateTable(
     name="policies",
     version=1,
     kinds=frozenset({KIND}),
-    columns={"view": TEXT, "id": TEXT, "document": "json"},
+    columns={"view": TEXT, "id": TEXT, "document": DOCUMENT},
     key=("view", "id"),
     rows=rows,
 )

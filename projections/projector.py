@@ -20,7 +20,9 @@ from eventsourcing.persistence import IntegrityError
 from psycopg import sql
 
 from domain.facts import Fact
-from projections.state_table import Connection, Folds, Rows, StateTable
+from projections.state_table import Rows, StateTable
+from projections.statements import Connection
+from projections.streams import Streams
 from projections.tracking import Standing, progress, record_error, standings, track
 
 LEADER_LOCK = 0x41535350
@@ -29,7 +31,7 @@ LEADER_LOCK = 0x41535350
 LOOK_SECONDS = 1.0
 """How often the leader looks whether a projection was swapped under it."""
 
-PAUSE_SECONDS = 0.01
+PAUSE_SECONDS = 0.02
 """After each commit under load: so that more is written together, and writers of the same process get their turn."""
 
 KEEP_RETIRED = "1 minute"
@@ -61,26 +63,45 @@ class Gap(Exception):
 
 @dataclass(slots=True)
 class Work:
-    """One projection at work: where it lives, how far it came, and whether an error stopped it."""
+    """One projection at work: how far it came, the streams it holds in memory, perhaps together with others that came
+    equally far, and whether an error stopped it.
+    """
 
     schema: str
     position: int
     rows: Rows
+    streams: Streams
     stopped: bool = False
 
     @property
     def name(self) -> str:
         return self.rows.table.name
 
+    def alone(self, log: "Log") -> None:
+        """Forget what came to nothing, and go on apart from the others."""
+        self.rows.forget()
+        self.streams = Streams(log.facts_of)
+
+
+def begin(table: StateTable, schema: str, log: "Log", position: int = -1) -> Work:
+    """The projection at work by itself."""
+    return Work(schema, position, Rows(table, schema), Streams(log.facts_of))
+
 
 async def create(conn: Connection, table: StateTable, schema: str, role: str) -> None:
-    """Make the tables and the tracking row, at position -1, in one transaction."""
+    """Make the tables, which nobody reads yet, and the tracking row, at position -1, in one transaction."""
     async with conn.transaction():
         await conn.execute(table.create(schema))
         await conn.execute(
             "INSERT INTO projection (schema, name, version, role) VALUES (%s, %s, %s, %s)",
             (schema, table.name, table.version, role),
         )
+
+
+async def index(conn: Connection, table: StateTable, schema: str) -> None:
+    """Make the indexes by which the tables are read."""
+    if table.indexes:
+        await conn.execute(table.index(schema))
 
 
 async def drop(conn: Connection, schema: str) -> None:
@@ -100,22 +121,28 @@ async def drop_retired(conn: Connection) -> None:
 
 async def write(conn: Connection, works: Sequence[Work], facts: Sequence[Fact]) -> None:
     """Rows and positions in one transaction. Raises IntegrityError where another moved one of them, or Gap."""
-    fresh = {id(work): [fact for fact in facts if fact.position > work.position] for work in works}
-    moving = [work for work in works if fresh[id(work)]]
-    for work in moving:
-        if fresh[id(work)][0].position != work.position + 1:
-            raise Gap(f"{work.name} has come to {work.position}; next came {fresh[id(work)][0].position}.")
+    last = facts[-1].position
+    moving = [work for work in works if work.position < last]
     if not moving:
         return
-    last = facts[-1].position
     async with conn.transaction():
         before = [progress(work.schema, work.position) for work in moving]
         await track(conn, before, [progress(work.schema, last) for work in moving])
-        folds: Folds = {}
+        for streams in {id(work.streams): work.streams for work in moving}.values():
+            await _take(streams, [work for work in moving if work.streams is streams], facts)
         for work in moving:
-            await work.rows.write(conn, fresh[id(work)], folds)
+            await work.rows.write(conn)
     for work in moving:
         work.position = last
+
+
+async def _take(streams: Streams, works: Sequence[Work], facts: Sequence[Fact]) -> None:
+    """Fold what comes next for works that came equally far."""
+    position = works[0].position
+    fresh = facts if facts[0].position > position else [fact for fact in facts if fact.position > position]
+    if fresh[0].position != position + 1:
+        raise Gap(f"{works[0].name} has come to {position}; next came {fresh[0].position}.")
+    await streams.take(fresh, [work.rows for work in works])
 
 
 class Projector:
@@ -137,7 +164,10 @@ class Projector:
         live = {each.name: each for each in await standings(self._conn) if each.role == "live"}
         for table in self._tables:
             if table.name not in live:
-                await create(self._conn, table, f"{table.name}_v{table.version}", "live")
+                schema = f"{table.name}_v{table.version}"
+                async with self._conn.transaction():
+                    await create(self._conn, table, schema, "live")
+                    await index(self._conn, table, schema)
         return [table for table in self._tables if table.name in live and live[table.name].version != table.version]
 
     async def run(self) -> None:
@@ -158,9 +188,11 @@ class Projector:
     async def _works(self) -> list[Work]:
         """A projection that stopped is tried again: after a new start the program may be a better one."""
         tables = {table.name: table for table in self._tables}
+        found = await self._standings()
+        streams = {position: Streams(self._log.facts_of) for position in {each.position for each in found}}
         return [
-            Work(each.schema, each.position, tables[each.name].begin(each.schema, self._log.facts_of))
-            for each in await self._standings()
+            Work(each.schema, each.position, Rows(tables[each.name], each.schema), streams[each.position])
+            for each in found
         ]
 
     async def _follow(self, works: Sequence[Work]) -> None:
@@ -173,10 +205,9 @@ class Projector:
             while True:
                 await asyncio.wait({coming}, timeout=LOOK_SECONDS)
                 if coming.done():
-                    facts = coming.result()
-                    coming = asyncio.ensure_future(anext(batches))
-                    await self._project(works, facts)
+                    await self._project(works, coming.result())
                     await asyncio.sleep(PAUSE_SECONDS)
+                    coming = asyncio.ensure_future(anext(batches))
                 if loop.time() - looked >= LOOK_SECONDS:
                     looked = loop.time()
                     if {each.schema for each in await self._standings()} != {work.schema for work in works}:
@@ -197,7 +228,7 @@ class Projector:
             raise
         except Exception:
             for work in running:
-                work.rows.forget()
+                work.alone(self._log)
             for work in running:
                 await self._project_alone(work, facts)
 
@@ -211,7 +242,7 @@ class Projector:
             except psycopg.OperationalError:
                 raise
             except Exception as error:
-                work.rows.forget()
+                work.alone(self._log)
                 if part is not facts:
                     await self._stop(work, part[0], error)
                     return

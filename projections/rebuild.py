@@ -1,7 +1,8 @@
 """How is a projection made again from the log while it serves, and how do we know that it says what the log says?
 
-A rebuild works in a schema of its own beside the live one. Once it has come as far, the live one is held still for a
-moment, and a row is changed: from then on the new schema is the live one. A crash before leaves the old one serving.
+A rebuild works in a schema of its own beside the live one; its indexes come after its rows. Once it has come as far,
+the live one is held still for a moment, and a row is changed: from then on the new schema is the live one. A crash
+before leaves the old one serving.
 """
 
 from collections.abc import Callable
@@ -12,8 +13,9 @@ from psycopg import sql
 
 from domain.errors import Refused
 from domain.facts import Fact
-from projections.projector import Log, Work, create, drop, drop_retired, write
-from projections.state_table import Connection, StateTable
+from projections.projector import Log, Work, begin, create, drop, drop_retired, index, write
+from projections.state_table import StateTable
+from projections.statements import Connection
 from projections.tracking import NotReady, standing
 
 BUILD_LOCK = 0x4153
@@ -62,14 +64,21 @@ async def rebuild(conn: Connection, log: Log, table: StateTable, report: Report 
             await drop(conn, left_over.schema)
         schema = await _free_schema(conn, table)
         await create(conn, table, schema, "building")
-        work = Work(schema, -1, table.begin(schema, log.facts_of))
-        while facts := await log.page(work.position):
-            await write(conn, [work], facts)
-            report(work.position)
+        work = begin(table, schema, log)
+        await _follow(conn, log, work, report)
+        await index(conn, table, schema)
+        await _follow(conn, log, work, report)
         await _swap(conn, log, work)
         return work.position
     finally:
         await conn.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", (BUILD_LOCK, table.name))
+
+
+async def _follow(conn: Connection, log: Log, work: Work, report: Report) -> None:
+    """Come as far as the log is."""
+    while facts := await log.page(work.position):
+        await write(conn, [work], facts)
+        report(work.position)
 
 
 async def _free_schema(conn: Connection, table: StateTable) -> str:
@@ -108,9 +117,10 @@ async def verify(conn: Connection, log: Log, table: StateTable, report: Report =
             raise NotReady(f"Version {table.version} of {table.name} is not live.")
         schema = f"{table.name}_replay"
         await create(conn, table, schema, "retired")
-        work = Work(schema, -1, table.begin(schema, log.facts_of))
+        work = begin(table, schema, log)
         while facts := await _next(log, work, live.position + 1):
-            await work.rows.write(conn, facts, {})
+            await work.streams.take(facts, [work.rows])
+            await work.rows.write(conn)
             work.position = facts[-1].position
             report(work.position)
         rows, difference = 0, None

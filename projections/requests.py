@@ -3,33 +3,25 @@
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
-
 from domain.authority import Reach
 from domain.request import KIND, AccessRequest
 from domain.sign_offs import waiting
 from domain.world import Stream
 from projections import pages, sights
 from projections.pages import NOW, Asked, Clause, Document, Page
-from projections.state_table import TEXT, TEXTS, Connection, Row, StateTable, Views
+from projections.state_table import TEXT, StateTable
+from projections.statements import DOCUMENT, TEXTS, Connection, Row
+from projections.views import View
 
 FINAL = frozenset({"approved", "denied", "returned", "withdrawn", "lapsed"})
 
 
-def rows(stream: str, views: Views) -> Iterator[Row]:
-    here = views.full.state
-    if here is None:
-        return
+def rows(name: str, view: View, stream: Stream) -> Iterator[Row]:
+    here: AccessRequest = stream.state
     concerned = [*here.agencies, here.provider] if here.terms else []
-    yield _row("full", here, full(views.full), concerned, sorted(here.recused))
-    if views.applicant.state is not None:
-        yield _row("applicant", views.applicant.state, for_applicants(views.applicant), concerned, [])
-
-
-def _row(view: str, here: AccessRequest, document: Document, concerned: list[str], recused: list[str]) -> Row:
-    encoded = msgspec.json.encode(document).decode()
-    waiting_on = document["waiting_on"]
-    return view, here.id, here.customer, here.release, here.state, waiting_on, concerned, recused, encoded
+    document = full(stream) if view == "full" else for_applicants(stream)
+    waiting_on, recused = document["waiting_on"], document["recused"] if view == "full" else []
+    yield view, here.id, here.customer, here.release, here.state, waiting_on, concerned, recused, document
 
 
 TABLE = StateTable(
@@ -45,7 +37,7 @@ TABLE = StateTable(
         "waiting_on": TEXTS,
         "concerned": TEXTS,
         "recused": TEXTS,
-        "document": "json",
+        "document": DOCUMENT,
     },
     key=("view", "id"),
     rows=rows,

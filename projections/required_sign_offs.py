@@ -14,7 +14,7 @@ from domain.request import AccessRequest
 from domain.sign_offs import Leaf, lacking, waiting
 from projections import requests
 from projections.pages import Document
-from projections.state_table import Views
+from projections.views import Views
 
 Organizations = Mapping[str, Organization | None]
 

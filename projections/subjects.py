@@ -2,38 +2,39 @@
 
 from collections.abc import Iterator
 
-import msgspec
-
 from domain.authority import Reach
 from domain.subject import KIND, Subject
+from domain.world import Stream
 from projections import pages
 from projections.pages import NOW, Asked, Clause, Document, Page
-from projections.state_table import TEXT, Connection, Row, StateTable, Views
+from projections.state_table import TEXT, StateTable
+from projections.statements import DOCUMENT, Connection, Row
+from projections.views import View
 
 EVERYTHING = [Clause("true")]
 """Who asks at all may see all of them."""
 
 
-def rows(stream: str, views: Views) -> Iterator[Row]:
-    here: Subject | None = views.full.state
-    if here is not None:
-        document = {
-            "id": here.person,
-            "holds": here.holds,
-            "erased": here.erased,
-            "version": views.full.version,
-            "position": views.full.position,
-        }
-        yield here.person, msgspec.json.encode(document).decode()
+def rows(name: str, view: View, stream: Stream) -> Iterator[Row]:
+    here: Subject = stream.state
+    document = {
+        "id": here.person,
+        "holds": here.holds,
+        "erased": here.erased,
+        "version": stream.version,
+        "position": stream.position,
+    }
+    yield here.person, document
 
 
 TABLE = StateTable(
     name="subjects",
     version=1,
     kinds=frozenset({KIND}),
-    columns={"id": TEXT, "document": "json"},
+    columns={"id": TEXT, "document": DOCUMENT},
     key=("id",),
     rows=rows,
+    views=("full",),
 )
 
 

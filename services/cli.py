@@ -144,6 +144,7 @@ async def work(parts: AbstractAsyncContextManager[Any], what: str) -> int:
     """Do what a process does without being asked, until Ctrl-C or SIGTERM."""
     stop = _stop_signal()
     async with parts:
+        rarely_collect()
         print(what, flush=True)
         await stop.wait()
         print("Stopping.", flush=True)

@@ -18,7 +18,8 @@ from domain.facts import Fact
 from projections import PROJECTIONS, tracking
 from projections.projector import Projector
 from projections.rebuild import BeingRebuilt, Report, Verified, rebuild, verify
-from projections.state_table import Connection, StateTable
+from projections.state_table import StateTable
+from projections.statements import Connection
 from services.log import reader
 from services.log.follower import follow
 from services.migrations import Migration

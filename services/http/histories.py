@@ -17,7 +17,7 @@ from projections import organizations
 from projections.history import Entry, history
 from projections.pages import Document
 from projections.required_sign_offs import organizations_needed, required_sign_offs
-from projections.state_table import Views, folded
+from projections.views import Views, folded
 from services.http.reads import Connection
 from services.log import reader
 

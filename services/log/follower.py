@@ -52,24 +52,26 @@ async def follow(
                         after, pause_seconds = facts[-1].position, 0.05
                         yield facts
                     else:
-                        await _news(conn, poll_seconds, is_own)
+                        await _news(conn, max(after, known()) + 1, poll_seconds, is_own)
         except psycopg.OperationalError as error:
             _log.warning("Following the log from position %s again: %s", after, error)
             await asyncio.sleep(pause_seconds)
             pause_seconds = min(2 * pause_seconds, RETRY_SECONDS_MAX)
 
 
-async def _news(conn: Connection, seconds: float, is_own: IsOwn) -> None:
-    """Wait until somebody else has appended, or it is time to look.
+async def _news(conn: Connection, size: int, seconds: float, is_own: IsOwn) -> None:
+    """Wait until somebody else has appended beyond a size, or it is time to look.
 
-    Whoever hears itself append does not listen to each of its appends; it will do so again and again.
+    What was notified while facts were read, and read with them, is no news. Whoever hears itself append does not listen
+    to each of its appends; it will do so again and again.
     """
     loop = asyncio.get_running_loop()
     until = loop.time() + seconds
     while (left := until - loop.time()) > 0:
         heard = [notification async for notification in conn.notifies(timeout=left, stop_after=1)]
         while heard:
-            if not all(is_own(notification.pid) for notification in heard):
+            if any(int(each.payload) > size and not is_own(each.pid) for each in heard):
                 return
-            await asyncio.sleep(OWN_PAUSE_SECONDS)
+            if any(is_own(each.pid) for each in heard):
+                await asyncio.sleep(OWN_PAUSE_SECONDS)
             heard = [notification async for notification in conn.notifies(timeout=0)]

@@ -8,9 +8,11 @@ import psycopg
 import pytest
 from eventsourcing.persistence import IntegrityError, Tracking
 
-from projections import PROJECTIONS, grants, requests, state_table, tracking
-from projections.projector import LEADER_LOCK, Gap, Work, create, write
-from projections.state_table import Row, StateTable, Views
+from domain.request import SignOff
+from domain.world import Stream
+from projections import PROJECTIONS, grants, requests, streams, tracking
+from projections.projector import LEADER_LOCK, Gap, begin, create, write
+from projections.state_table import Row, StateTable, View
 from projections.tracking import NotReady
 from services.project import Projecting, reading
 from tests.projections.shelf import a_full_story, append, connected, eventually, projecting, reached, rows
@@ -25,10 +27,10 @@ LEADERS = """
 def failing_at(stream: str, version: int, table: StateTable) -> StateTable:
     """The same table as an earlier, worse program would have it: it fails at one fact."""
 
-    def fails(name: str, views: Views) -> Iterator[Row]:
-        if name == stream and views.full.version == version:
+    def fails(name: str, view: View, folded: Stream) -> Iterator[Row]:
+        if (name, view, folded.version) == (stream, "full", version):
             raise ValueError("this program does not know what to do")
-        yield from table.rows(name, views)
+        yield from table.rows(name, view, folded)
 
     return replace(table, rows=fails)
 
@@ -67,10 +69,7 @@ async def test_rows_do_not_depend_on_how_the_log_was_cut_into_batches(log: str) 
     append(log, story.facts)
     async with await connected(log) as conn, reading(log) as source:
         for table in PROJECTIONS:
-            at_once, one_by_one = (
-                Work(schema, -1, table.begin(schema, source.facts_of))
-                for schema in (f"{table.name}_a", f"{table.name}_b")
-            )
+            at_once, one_by_one = (begin(table, schema, source) for schema in (f"{table.name}_a", f"{table.name}_b"))
             for work, batches in ((at_once, [story.facts]), (one_by_one, [[fact] for fact in story.facts])):
                 await create(conn, table, work.schema, "retired")
                 await conn.execute("UPDATE projection SET role = 'building' WHERE schema = %s", (work.schema,))
@@ -80,10 +79,32 @@ async def test_rows_do_not_depend_on_how_the_log_was_cut_into_batches(log: str) 
             assert await rows(conn, at_once.schema, table) == await rows(conn, one_by_one.schema, table)
 
 
+async def test_only_the_views_that_a_fact_changed_are_made_again(log: str) -> None:
+    made: list[tuple[View, int]] = []
+
+    def counted(name: str, view: View, folded: Stream) -> Iterator[Row]:
+        if name == "request-nw":
+            made.append((view, folded.version))
+        yield from requests.TABLE.rows(name, view, folded)
+
+    story = in_review()
+    known = len(story.facts)
+    append(log, story.given(SignOff("nw", "oncd", "approve"), by="olga").facts)
+    table = replace(requests.TABLE, rows=counted)
+    async with await connected(log) as conn, reading(log) as source:
+        await create(conn, table, "requests_v1", "live")
+        work = begin(table, "requests_v1", source)
+        await write(conn, [work], story.facts[:known])
+        assert {view for view, _ in made} == {"full", "applicant"}
+        made.clear()
+        await write(conn, [work], story.facts[known:])
+    assert made == [("full", story.facts[known].version)]
+
+
 async def test_a_stream_that_is_not_in_memory_is_folded_again_from_the_log(
     log: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(state_table, "STREAMS_MAX", 1)
+    monkeypatch.setattr(streams, "STREAMS_MAX", 1)
     story = a_full_story()
     async with projecting(log):
         for nth, fact in enumerate(story.facts):
@@ -129,7 +150,7 @@ async def test_an_error_undoes_the_position_as_well(log: str) -> None:
     broken = failing_at("request-nw", 2, requests.TABLE)
     async with await connected(log) as conn, reading(log) as source:
         await create(conn, broken, "requests_v1", "live")
-        work = Work("requests_v1", -1, broken.begin("requests_v1", source.facts_of))
+        work = begin(broken, "requests_v1", source)
         with pytest.raises(ValueError, match="does not know"):
             await write(conn, [work], story.facts)
         assert await rows(conn, "requests_v1", broken) == {"current": [], "past": []}
@@ -206,7 +227,7 @@ async def test_two_that_both_believe_they_lead_do_not_write_twice(log: str) -> N
     append(log, story.facts)
     async with await connected(log) as conn, await connected(log) as other, reading(log) as source:
         await create(conn, requests.TABLE, "requests_v1", "live")
-        first, second = (Work("requests_v1", -1, requests.TABLE.begin("requests_v1", source.facts_of)) for _ in "12")
+        first, second = (begin(requests.TABLE, "requests_v1", source) for _ in "12")
         await write(conn, [first], story.facts)
         with pytest.raises(IntegrityError):
             await write(other, [second], story.facts)
@@ -218,7 +239,7 @@ async def test_facts_that_do_not_follow_are_refused_and_known_ones_passed_over(l
     append(log, story.facts)
     async with await connected(log) as conn, reading(log) as source:
         await create(conn, requests.TABLE, "requests_v1", "live")
-        work = Work("requests_v1", -1, requests.TABLE.begin("requests_v1", source.facts_of))
+        work = begin(requests.TABLE, "requests_v1", source)
         await write(conn, [work], story.facts[:5])
         with pytest.raises(Gap):
             await write(conn, [work], story.facts[6:])

@@ -39,6 +39,23 @@ async def test_rows_made_again_are_the_live_ones_row_by_row(log: str) -> None:
         assert await all_rows(log) == before
 
 
+async def test_a_schema_made_again_has_the_indexes_of_one_made_anew(log: str) -> None:
+    append(log, (story := a_full_story()).facts)
+    async with projecting(log) as processes, await connected(log) as conn:
+        await reached(log, len(story.facts) - 1)
+        for table in PROJECTIONS:
+            await processes.rebuild(table)
+            made: dict[str, set[str]] = {}
+            found = await conn.execute(
+                "SELECT schemaname, tablename, indexdef FROM pg_indexes WHERE schemaname LIKE %s", (f"{table.name}_v%",)
+            )
+            for schema, of, definition in await found.fetchall():
+                made.setdefault(schema, set()).add(f"{of}: {definition.partition(' USING ')[2]}")
+            first, again = made.values()
+            assert first == again
+            assert len(again) == (len(table.indexes) + 1) * (1 + table.keeps_past)
+
+
 async def test_the_projector_goes_on_in_the_schema_that_was_swapped_in(log: str) -> None:
     story = a_full_story()
     append(log, story.facts[:50])

@@ -8,7 +8,7 @@ from domain.organization import Appoint, EndAppointment
 from domain.request import AcceptInformation, ProvideInformation, Recuse, RequestInformation, SignOff
 from domain.sign_offs import AllOf, Leaf
 from projections.required_sign_offs import organizations_needed, required_sign_offs
-from projections.state_table import views_of
+from projections.views import views_of
 from tests.spec import PEOPLE, Story, appoint, approve, in_review
 
 

@@ -155,6 +155,33 @@ async def test_a_follower_reads_nothing_that_it_knows_from_elsewhere(database: s
     await following.aclose()
 
 
+async def test_a_follower_does_not_look_again_for_what_it_has_read_already(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages: list[int] = []
+
+    async def counted(conn: reader.Connection, after: int) -> list[Fact]:
+        if conn.info.dbname in database:
+            pages.append(after)
+        return await page(conn, after)
+
+    page = reader.page
+    monkeypatch.setattr(reader, "page", counted)
+    append(database, ["request-1"])
+    following = follow(database, after=-1, poll_seconds=30)
+    async with asyncio.timeout(10):
+        await anext(following)
+        for _ in range(5):
+            append(database, ["request-1"])
+        assert [fact.position for fact in await anext(following)] == [1, 2, 3, 4, 5]
+        coming = asyncio.ensure_future(anext(following))
+        await asyncio.sleep(0.2)
+        assert pages == [-1, 0, 5]
+        append(database, ["request-1"])
+        assert [fact.position for fact in await coming] == [6]
+    await following.aclose()
+
+
 async def test_a_follower_outlives_its_connection(database: str) -> None:
     append(database, ["request-1"])
     following = follow(database, after=-1, poll_seconds=30)
