@@ -10,13 +10,18 @@ import psycopg
 import pytest
 
 from services.handle import folded
+from services.log.folder import SignerFolder
 from services.log.merkle import Frontier, leaf_hash
 from services.log.record import read
-from tests.benchmarks import BENCHMARKS, command, commands, grown, kill, peers
+from services.log.snapshot import Snapshot
+from services.log.verify import verify
+from services.settings import Settings
+from tests.benchmarks import BENCHMARKS, command, commands, grown, kill, peers, tamper
 from tests.benchmarks.report import Report, Unmeasured, as_text
 from tests.benchmarks.samples import Sample, medians, sample_of, together
 from tests.crash.checker import Fault
 from tests.spec import in_review
+from tests.tampering.edits import EDITS
 
 
 def test_the_help_names_every_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,6 +99,14 @@ async def test_a_log_that_grew_by_copies_is_one_that_the_service_could_have_writ
         assert heads.pop(tree.size, tree.root()) == tree.root()
     assert (len(records), heads) == (2_600, {})
     assert all(folded(name, facts).state.state for name, facts in streams.items())
+
+
+def test_a_log_that_grew_by_copies_is_verified(database: str, tmp_path: Path) -> None:
+    acts = grown.life([fact for fact in in_review().facts if fact.stream == "request-nw" and fact.cause is None])
+    grown.grow(database, acts, 2_500)
+    grown.sign(database, tmp_path)
+    with Snapshot(database, SignerFolder(tmp_path / "signer", Settings().origin)) as snapshot:
+        assert verify(snapshot).signed_size == 2_500
 
 
 @pytest.mark.parametrize(("answers", "refused", "broken"), [(9, 0, 0), (11, 0, 0), (10, 1, 0), (10, 0, 1)])
@@ -180,3 +193,27 @@ def test_a_kill_that_left_a_fault_and_a_control_that_nothing_found_end_in_a_one(
     assert command(["kill", "--json"]) == code
     figures = json.loads(capsys.readouterr().out)["figures"]
     assert figures["lost"] == faulty == sum(figures["violations"].values())
+
+
+def test_edits_of_every_kind_are_found_and_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(["tamper", "--edits", str(len(EDITS)), "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)["figures"]
+    assert figures["edits"] == figures["detected"] == figures["named_right"] == len(figures["kinds"]) == len(EDITS)
+    assert figures["events"] > 1_000 and "missed" not in figures
+
+
+def test_an_edit_that_is_not_found_ends_in_a_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tamper, "difference", lambda log: None)
+    assert command(["tamper", "--edits", "2", "--json"]) == 1
+    figures = json.loads(capsys.readouterr().out)["figures"]
+    assert (figures["edits"], figures["detected"], figures["named_right"], len(figures["missed"])) == (2, 0, 0, 2)
+
+
+def test_a_log_is_exported_and_verified_by_the_clock(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(["verify", "--events", "3000", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)["figures"]
+    assert figures["events"] >= 3_000 and figures["export_bytes"] > 100_000
+    for step in ("export", "verify", "verify_database", "script"):
+        assert figures[f"{step}_seconds"] > 0 and figures[f"{step}_rss_mib"] > 0

@@ -19,6 +19,7 @@ from services import durable
 from services.log import bundle, note
 from services.log.bundle import CheckpointLine, Manifest, tile_name
 from services.log.folder import LogRefused
+from services.log.merkle import HASH_BYTES
 from services.log.note import Checkpoint
 from services.log.snapshot import Snapshot
 from services.log.tiles import WIDTH, Tiling
@@ -124,8 +125,9 @@ class _Export:
         for tile in tiling.edge():
             self._put_tile(*tile)
 
-    def _put_tile(self, level: int, index: int, hashes: list[bytes]) -> None:
-        self._put(tile_name(level, index, len(hashes)), b"".join(hashes), ZIP_STORED)
+    def _put_tile(self, level: int, index: int, nodes: bytes) -> None:
+        hashes = nodes[: WIDTH * HASH_BYTES]
+        self._put(tile_name(level, index, len(hashes) // HASH_BYTES), hashes, ZIP_STORED)
 
     def _put(self, name: str, content: bytes, compression: int = ZIP_DEFLATED) -> None:
         self._into.writestr(self._info(name, compression), content, compresslevel=_FASTEST)

@@ -27,7 +27,7 @@ from services.log.merkle import Frontier, leaf_hash
 from services.log.note import Checkpoint, NoteRefused
 from services.log.schema import LOG_LOCK
 from services.log.signer import SIGNER_LOCK, check, next_keys
-from services.log.tiles import Tiling, stored_tile
+from services.log.tiles import Tiling
 from services.progress import shown
 
 PAGE_ROWS = 5000
@@ -193,10 +193,10 @@ class _StoredTiles:
     def take(self, leaf: bytes) -> None:
         """Raises NotWhole."""
         query = "SELECT hashes FROM tile WHERE level = %s AND index = %s"
-        for level, index, hashes in self._tiling.add(leaf):
+        for level, index, nodes in self._tiling.add(leaf):
             if index < self._counts.get(level, 0):
                 found = [bytes(each) for (each,) in self._conn.execute(query, (level, index))]
-                if found != [stored_tile(hashes)]:
+                if found != [nodes]:
                     raise NotWhole(f"tile {index} of level {level} differs")
 
 

@@ -17,6 +17,7 @@ import msgspec
 from domain.rulebook import STREAMS, evolve_of
 from domain.world import EMPTY, Stream, fold, kind_of
 from services.log import record
+from services.log.record import Outline
 
 BATCH_RECORDS = 500
 """Records that are handed to another process at once."""
@@ -37,7 +38,7 @@ class Differs(Exception):
 class Folds(Protocol):
     """Whoever folds the streams."""
 
-    def take(self, position: int, stream: bytes, line: bytes) -> None:
+    def take(self, position: int, line: bytes, parts: Outline) -> None:
         """The record at a position, in order of position. Raises Differs, perhaps later."""
 
     def end(self) -> Counter[str]:
@@ -50,11 +51,15 @@ class Folding:
     def __init__(self) -> None:
         self._streams: dict[str, Stream] = {}
 
-    def take(self, position: int, stream: bytes, line: bytes) -> None:
+    def take(self, position: int, line: bytes, parts: Outline) -> None:
         """Raises Differs."""
+        self.fold(position, line, parts.data)
+
+    def fold(self, position: int, line: bytes, data: bytes) -> None:
+        """As `take`; the event itself is all that matters of the record's parts. Raises Differs."""
         try:
             fact = record.read(line)
-            _check_exact(line, fact.event)
+            _check_exact(data, fact.event)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise Differs(position, f"the record cannot be read: {error}") from error
         before = self._streams.get(fact.stream, EMPTY)
@@ -80,16 +85,14 @@ class Folding:
 _encode = msgspec.json.Encoder().encode
 
 
-def _check_exact(line: bytes, event: Any) -> None:
+def _check_exact(data: bytes, event: Any) -> None:
     """Readers must not disagree about what a record says: no name twice, and none that this program ignores.
 
     Fields that came later have defaults, so an old event may have fewer than it would be written with today.
     """
-    parts = record.outline(line)
-    assert parts is not None, "whoever hands in a record has looked at its outline"
     written = _encode(event)
-    if parts.data != written:
-        _check_names(json.loads(parts.data, object_pairs_hook=_once), json.loads(written))
+    if data != written:
+        _check_names(json.loads(data, object_pairs_hook=_once), json.loads(written))
 
 
 def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -125,8 +128,8 @@ class _Elsewhere:
         self._batch: list[tuple[int, bytes, bytes]] = []
         self._outcome: Differs | Counter[str] | None = None
 
-    def take(self, position: int, stream: bytes, line: bytes) -> None:
-        self._batch.append((position, stream, line))
+    def take(self, position: int, line: bytes, parts: Outline) -> None:
+        self._batch.append((position, line, parts.data))
         if len(self._batch) == BATCH_RECORDS:
             self._hand_over()
 
@@ -157,7 +160,7 @@ def _fold_what_comes(there: Connection) -> None:
     try:
         while (batch := there.recv()) is not None:
             for each in batch:
-                folding.take(*each)
+                folding.fold(*each)
         there.send(folding.end())
     except Differs as differs:
         there.send(differs)
@@ -173,8 +176,8 @@ class _Spread:
     def __init__(self, processes: Sequence[_Elsewhere]) -> None:
         self._processes = processes
 
-    def take(self, position: int, stream: bytes, line: bytes) -> None:
-        self._processes[crc32(stream) % len(self._processes)].take(position, stream, line)
+    def take(self, position: int, line: bytes, parts: Outline) -> None:
+        self._processes[crc32(parts.stream) % len(self._processes)].take(position, line, parts)
 
     def end(self) -> Counter[str]:
         found: Counter[str] = Counter()

@@ -182,25 +182,28 @@ class Tiling:
         self._open: list[list[bytes]] = [[]]
         self._complete = [0]
 
-    def add(self, leaf: bytes) -> list[tuple[int, int, list[bytes]]]:
-        """The tiles that the next leaf makes complete, the lowest first: level, index and 256 hashes."""
-        found: list[tuple[int, int, list[bytes]]] = []
-        level, node = 0, leaf
-        while True:
-            hashes = self._open[level]
-            hashes.append(node)
+    def add(self, leaf: bytes) -> Sequence[tuple[int, int, bytes]]:
+        """The tiles that the next leaf makes complete, the lowest first: level, index and what is stored of it."""
+        self._open[0].append(leaf)
+        return self._completed() if len(self._open[0]) == WIDTH else ()
+
+    def _completed(self) -> list[tuple[int, int, bytes]]:
+        found = []
+        for level, hashes in enumerate(self._open):
             if len(hashes) < WIDTH:
-                return found
-            found.append((level, self._complete[level], hashes))
+                break
+            *above, root = levels(hashes)
+            found.append((level, self._complete[level], b"".join(map(b"".join, above))))
             self._open[level] = []
             self._complete[level] += 1
-            level, node = level + 1, levels(hashes)[-1][0]
-            if level == len(self._open):
+            if level + 1 == len(self._open):
                 self._open.append([])
                 self._complete.append(0)
+            self._open[level + 1] += root
+        return found
 
-    def edge(self) -> Iterator[tuple[int, int, list[bytes]]]:
-        """The tiles that are not complete, and not empty either."""
+    def edge(self) -> Iterator[tuple[int, int, bytes]]:
+        """The hashes of the tiles that are not complete, and not empty either."""
         for level, hashes in enumerate(self._open):
             if hashes:
-                yield level, self._complete[level], hashes
+                yield level, self._complete[level], b"".join(hashes)

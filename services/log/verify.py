@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
+from domain.world import LONG_AGO
 from services.ids import is_keyed, is_keyed_by
 from services.log.merkle import HASH_BYTES, Frontier, leaf_hash
 from services.log.note import Verifier
 from services.log.record import Outline, outline
 from services.log.streams import Differs, Folds, folding
-from services.log.tiles import HEIGHT, WIDTH, Tiling, stored_tile
+from services.log.tiles import HEIGHT, WIDTH, Tiling
 from services.log.vouched import OWN_STREAM, Brought, Known, Vouched
 
 REPORT_RECORDS = 1000
@@ -84,7 +85,7 @@ class Evidence(Protocol):
 
     @property
     def has_edge(self) -> bool:
-        """Whether tiles that are not complete are there as well."""
+        """Whether tiles are as C2SP serves them: also the ones that are not complete, and without the nodes above."""
 
     def entries(self) -> Iterator[Entry]: ...
 
@@ -131,7 +132,7 @@ class _Before:
     """What the record before says, as far as order goes."""
 
     recorded: bytes = b""
-    instant: datetime | None = None
+    instant: datetime = LONG_AGO
     command: bytes = b""
     keys: set[bytes] = field(default_factory=set)
 
@@ -197,10 +198,10 @@ class Verification:
         self._check_leaf_tile(position, leaf)
         if parts.stream == OWN_STREAM:
             self._vouched.follow(position, entry.record)
-        self._folds.take(position, parts.stream, entry.record)
+        self._folds.take(position, entry.record, parts)
         self._tree.extend((leaf,))
-        for level, index, hashes in self._tiling.add(leaf):
-            self._check_tile(level, index, hashes)
+        for tile in self._tiling.add(leaf):
+            self._check_tile(*tile)
         self._check_ends()
 
     def _outline(self, entry: Entry) -> Outline:
@@ -226,10 +227,11 @@ class Verification:
         """By position, never by time; but recorded never goes back, and nothing occurs after it was recorded (I8)."""
         before = self._before
         try:
-            recorded, occurred = (datetime.fromisoformat(each.decode()) for each in (parts.recorded, parts.occurred))
-            is_early = before.instant is not None and recorded < before.instant
+            recorded = before.instant if parts.recorded == before.recorded else _instant(parts.recorded)
+            occurred = recorded if parts.occurred == parts.recorded else _instant(parts.occurred)
+            is_early = recorded < before.instant
             is_late = occurred > recorded
-        except (ValueError, TypeError) as error:
+        except ValueError as error:
             raise Differs(position, f"a time of the record cannot be read: {error}.") from error
         if is_early:
             raise Differs(position, f"it was recorded at {recorded}, before the record in front of it (I8).")
@@ -282,17 +284,15 @@ class Verification:
         if self._leaf_tile is not None and self._leaf_tile[at : at + HASH_BYTES] != leaf:
             raise Differs(position, "the hash of the record is not the one in its tile: one of them was changed.")
 
-    def _check_tile(self, level: int, index: int, hashes: list[bytes]) -> None:
-        """A complete tile, or what there is of the last one, against the stored one with all its nodes."""
+    def _check_tile(self, level: int, index: int, nodes: bytes) -> None:
+        """A complete tile, or what there is of the last one, against the one that is kept."""
         stored = self._leaf_tile if level == 0 else self._next_tile(level, index)
         if stored is None:
             return
         self._counts.tiles += 1
-        nodes = b"".join(hashes)
-        if len(hashes) == WIDTH and len(stored) > len(nodes):
-            nodes = stored_tile(hashes)
-        if stored != nodes:
-            first = _first_covered(level, index, _first_difference(stored, nodes))
+        wanted = nodes[: WIDTH * HASH_BYTES] if self._evidence.has_edge else nodes
+        if stored != wanted:
+            first = _first_covered(level, index, _first_difference(stored, wanted))
             raise Differs(first, f"tile {index} of level {level} does not fit the records.")
 
     # What speaks of the whole log up to a size
@@ -335,8 +335,8 @@ class Verification:
         if self._vouched.size != evidence.signed_size:
             raise Differs(self._vouched.size, "no checkpoint covers the records from here on.")
         if evidence.has_edge:
-            for level, index, hashes in self._tiling.edge():
-                self._check_tile(level, index, hashes)
+            for tile in self._tiling.edge():
+                self._check_tile(*tile)
         self._check_no_more_tiles()
         if unread := evidence.unread():
             raise Differs(size, f"{unread[0]} is no part of a log.")
@@ -364,6 +364,14 @@ class Verification:
             cosigned={str(witness): size for witness, size in vouched.cosigned.items()},
             rollbacks=vouched.told(),
         )
+
+
+def _instant(text: bytes) -> datetime:
+    """Raises ValueError, also where it has no zone."""
+    instant = datetime.fromisoformat(text.decode())
+    if instant.tzinfo is None:
+        raise ValueError(f"{text.decode()} has no zone")
+    return instant
 
 
 def _first_difference(stored: bytes, nodes: bytes) -> int:

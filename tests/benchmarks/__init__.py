@@ -5,10 +5,17 @@ import json
 import sys
 from collections.abc import Sequence
 
-from tests.benchmarks import commands, growth, imports, kill
+from tests.benchmarks import commands, growth, imports, kill, tamper, verify
 from tests.benchmarks.report import Unmeasured, as_text
 
-BENCHMARKS = {"commands": commands, "growth": growth, "import": imports, "kill": kill}
+BENCHMARKS = {
+    "commands": commands,
+    "growth": growth,
+    "import": imports,
+    "kill": kill,
+    "tamper": tamper,
+    "verify": verify,
+}
 """A benchmark is a module whose first line says what it measures, with `add_options(parser)` and `run(options)`."""
 
 

@@ -6,7 +6,7 @@ only come in by COPY instead of `append`.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
@@ -16,7 +16,7 @@ import psycopg
 from psycopg import Connection, sql
 
 from domain.facts import Fact
-from services.ids import new_id
+from services.ids import keyed_id, new_id
 from services.log.merkle import Frontier, leaf_hash
 from services.log.record import Tail, read, seal, tail
 from services.log.signer import SignerFolder, sign_once
@@ -103,7 +103,7 @@ def _end(conn: Connection) -> tuple[Frontier, datetime]:
         "SELECT size, frontier, record FROM tree_head JOIN event ON position = size - 1 ORDER BY size DESC LIMIT 1"
     ).fetchone()
     if found is None:
-        return Frontier(), datetime.fromisoformat("2026-01-01T00:00:00Z")
+        return Frontier(), datetime.fromisoformat("2027-01-01T00:00:00Z")
     return Frontier(found[0], found[1]), read(found[2]).recorded
 
 
@@ -113,9 +113,9 @@ def _told(acts: Sequence[Act], recorded: datetime, position: int) -> Iterator[Ro
         streams = [f"request-{new_id(recorded)}" for _ in range(AT_A_TIME)]
         for version, act in enumerate(acts, 1):
             for stream in streams:
-                state = act.tail(new_id(recorded), os.urandom(16).hex())
-                record = seal(position, stream, version, act.type, recorded, state)
                 key, fingerprint = os.urandom(KEY_BYTES), os.urandom(FINGERPRINT_BYTES)
+                state = act.tail(keyed_id(recorded, key, fingerprint), os.urandom(16).hex())
+                record = seal(position, stream, version, act.type, recorded, state)
                 yield position, stream, version, act.type, key, fingerprint, record, leaf_hash(record)
                 position += 1
 
@@ -127,14 +127,15 @@ def _append(conn: Connection, rows: Sequence[Row], frontier: Frontier) -> None:
         frontier.extend(row[-1] for row in rows[at : at + BATCH])  # type: ignore[misc]
         heads.append((frontier.size, frontier.root(), bytes(frontier)))
     with conn.transaction():
-        _copy(conn, "event", EVENT, rows)
-        _copy(conn, "tree_head", HEAD, heads)
+        copy(conn, "event", EVENT, rows)
+        copy(conn, "tree_head", HEAD, heads)
 
 
-def _copy(conn: Connection, table: str, columns: dict[str, str], rows: Sequence[Row]) -> None:
+def copy(conn: Connection, table: str, columns: dict[str, str], rows: Iterable[Row]) -> None:
+    """Rows into a table, whose columns they have in that order."""
     names = sql.SQL(", ").join(map(sql.Identifier, columns))
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(sql.Identifier(table), names)
-    with conn.cursor() as cursor, cursor.copy(statement) as copy:
-        copy.set_types(list(columns.values()))
+    with conn.cursor() as cursor, cursor.copy(statement) as written:
+        written.set_types(list(columns.values()))
         for row in rows:
-            copy.write_row(row)
+            written.write_row(row)

@@ -17,15 +17,17 @@ from psycopg import Connection, sql
 from services.log import note
 from services.log.merkle import Frontier, leaf_hash
 from services.log.note import Checkpoint
-from services.log.tiles import HEIGHT, WIDTH, Tiling, stored_tile
+from services.log.tiles import HEIGHT, WIDTH, Tiling
 from tests.services.log.grown import ORIGIN
 from tests.tampering.history import Row, parts_of
 
-TABLES = ("event", "tree_head", "checkpoint", "tile")
+TABLES = ("event", "tree_head", "checkpoint", "tile", "cosignature")
 FAR = 1 << 40
 """Far beyond every position: where rows wait while others take their place."""
 
-COLUMNS = ("stream", "version", "type", "command_key", "fingerprint", "record", "leaf")
+
+KEY_ID_CHARACTERS = 6
+"""Of a signature's base64, as many as its first four bytes take."""
 
 
 class Misfit(Exception):
@@ -113,8 +115,16 @@ def undo(conn: Connection[Any]) -> None:
     with conn.transaction():
         conn.execute("SET LOCAL session_replication_role = replica")
         for table in TABLES:
-            statement = "DELETE FROM public.{0}; INSERT INTO public.{0} SELECT * FROM pristine.{0}"
-            conn.execute(sql.SQL(statement).format(sql.Identifier(table)))
+            names = {"table": sql.Identifier(table)}
+            conn.execute(sql.SQL(_DELETE_WHAT_IS_NOT_PRISTINE).format(**names))
+            conn.execute(sql.SQL(_INSERT_WHAT_IS_MISSING).format(**names))
+
+
+_DELETE_WHAT_IS_NOT_PRISTINE = """
+    DELETE FROM public.{table} AS live WHERE NOT EXISTS (SELECT FROM pristine.{table} AS kept WHERE kept = live)"""
+_INSERT_WHAT_IS_MISSING = """
+    INSERT INTO public.{table} SELECT * FROM pristine.{table} AS kept
+    WHERE NOT EXISTS (SELECT FROM public.{table} AS live WHERE live = kept)"""
 
 
 def edited(hand: Hand, edit: "Edit") -> int:
@@ -343,6 +353,15 @@ def replace_checkpoint(hand: Hand) -> int:
     return hand.log.vouched_before(size - 1)
 
 
+def flip_cosignature(hand: Hand) -> int:
+    """Of a witness whose key is known: a line that says that it is another key's is nobody's business."""
+    size, line = hand.chance.choice(hand.conn.execute("SELECT size, line FROM cosignature ORDER BY size").fetchall())
+    signature = line.rpartition(" ")[2]
+    changed = signature[:KEY_ID_CHARACTERS] + hand.flipped_text(signature[KEY_ID_CHARACTERS:])
+    hand.do("UPDATE cosignature SET line = %s WHERE size = %s", line.replace(signature, changed), size)
+    return hand.log.vouched_before(size - 1)
+
+
 # Insiders, who make everything again that needs no key
 
 
@@ -402,10 +421,9 @@ def _rewrite_from(hand: Hand, at: int, tiles: bool = True) -> dict[int, bytes]:
             hand.do("UPDATE tree_head SET root = %s, frontier = %s WHERE size = %s", roots[size], bytes(tree), size)
     tiling = Tiling()
     for leaf in leaves if tiles else ():
-        for level, index, hashes in tiling.add(leaf):
+        for level, index, nodes in tiling.add(leaf):
             if (index + 1) << HEIGHT * (level + 1) > at:
-                put = "UPDATE tile SET hashes = %s WHERE level = %s AND index = %s"
-                hand.do(put, stored_tile(hashes), level, index)
+                hand.do("UPDATE tile SET hashes = %s WHERE level = %s AND index = %s", nodes, level, index)
     return roots
 
 
@@ -441,6 +459,7 @@ EDITS: tuple[Edit, ...] = (
     delete_tile,
     flip_checkpoint,
     replace_checkpoint,
+    flip_cosignature,
     rewrite_suffix,
     rewrite_suffix_but_tiles,
     rewrite_suffix_and_forget_checkpoints,

@@ -10,15 +10,17 @@ from typing import Any
 from unittest.mock import patch
 
 import psycopg
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from psycopg import Connection
 
 from domain import log
 from domain.facts import By, Fact
 from domain.organization import OrganizationRegistered, PersonAppointed
 from services.ids import keyed_id
-from services.log import signer
+from services.log import note, signer
 from services.log.folder import SignerFolder
 from services.log.merkle import Frontier, leaf_hash
+from services.log.note import COSIGNATURE
 from services.log.record import Outline, outline, seal_fact
 from services.log.signer import sign_once
 from tests.simulation.workload import Workload
@@ -153,12 +155,26 @@ class SignedLog:
 
 
 def signed(conninfo: str, folder: SignerFolder, appends: Sequence[Sequence[Row]], most: int) -> SignedLog:
-    """Append them, and sign checkpoint after checkpoint, each of so many more records at most."""
+    """Append them, and sign checkpoint after checkpoint, each of so many more records at most; some are cosigned."""
     with psycopg.connect(conninfo, autocommit=True) as conn, patch.object(signer, "ROUND_RECORDS_MAX", most):
         written(conn, appends)
         while sign_once(conn, folder):
             pass
+        for (size,) in conn.execute("SELECT size FROM checkpoint ORDER BY size").fetchall()[::3]:
+            cosigned(conn, size)
     return SignedLog(conninfo, folder, appends)
+
+
+_WITNESS_KEY = Ed25519PrivateKey.generate()
+WITNESS = note.verifier_of("witness.test", _WITNESS_KEY, COSIGNATURE)
+
+
+def cosigned(conn: Connection[Any], size: int, private: Ed25519PrivateKey = _WITNESS_KEY) -> None:
+    """A witness has cosigned the checkpoint of that size."""
+    found = conn.execute("SELECT note FROM checkpoint WHERE size = %s", (size,)).fetchone()
+    assert found is not None
+    line = note.cosign(note.parse(found[0]).text, WITNESS.name, private, 1_800_000_000)
+    conn.execute("INSERT INTO cosignature VALUES (%s, %s, %s)", (size, WITNESS.name, str(line)))
 
 
 # A long history: many worlds that go the same way at the same time, each with streams of its own

@@ -46,9 +46,10 @@ def test_it_says_what_it_is_and_holds_every_signed_note(signed_log: SignedLog, t
     with exported(signed_log, tmp_path / "log.zip") as file, psycopg.connect(signed_log.conninfo) as conn:
         manifest = json.loads(file.read("manifest.json"))
         notes = [json.loads(line) for line in file.read("checkpoints.jsonl").splitlines()]
-        kept = [{"size": size, "note": text} for size, text in conn.execute("TABLE checkpoint ORDER BY size")]
+        kept = [{"size": size, "note": text} for size, text in conn.execute("TABLE cosigned_checkpoint ORDER BY size")]
         newest = Checkpoint.parse(note.parse(file.read("checkpoint").decode()).text)
     assert notes == kept and len(notes) > 5
+    assert sum("witness.test" in each["note"] for each in notes) == -(-len(notes) // 3)
     assert newest == Checkpoint(ORIGIN, manifest["size"], newest.root) and newest.size == len(signed_log.rows)
     assert manifest["root"] == b64encode(newest.root).decode()
     assert manifest["key"] == str(signed_log.folder.verifier()) and manifest["format"] == "assent-log/1"

@@ -20,8 +20,8 @@ from services.log.folder import SignerFolder
 from services.log.snapshot import Snapshot
 from services.log.streams import Differs
 from services.log.verify import verify
-from tests.services.log.test_vouched import KEY, accepted_rollback, add, cosigned, rotated_log
-from tests.tampering.history import Row, SignedLog, appointments
+from tests.services.log.test_vouched import accepted_rollback, add, rotated_log
+from tests.tampering.history import WITNESS, Row, SignedLog, appointments, cosigned
 
 SCRIPT = Path(__file__).parents[3] / "docs" / "verify_log.py"
 LINES_MAX = 250
@@ -69,8 +69,8 @@ def test_it_follows_the_keys_and_asks_witnesses(
     with Snapshot(database, folder) as snapshot:
         export(snapshot, to)
     for key in (first, second):
-        answer = asked(to, "--key", str(key), "--witness", str(KEY))
-        assert answer.returncode == 0 and f"Cosigned, up to 8 records, by {KEY}" in answer.stdout
+        answer = asked(to, "--key", str(key), "--witness", str(WITNESS))
+        assert answer.returncode == 0 and f"Cosigned, up to 8 records, by {WITNESS}" in answer.stdout
         assert str(first) in answer.stdout and str(second) in answer.stdout
     other = SignerFolder(tmp_path / "other", "other.test/log").verifier()
     assert "no checkpoint is signed by other.test" in asked(to, "--key", str(other)).stdout

@@ -14,14 +14,14 @@ from services.log import note
 from services.log.bundle import Bundle
 from services.log.export import export
 from services.log.folder import Signed, SignerFolder
-from services.log.note import COSIGNATURE, Checkpoint
+from services.log.note import Checkpoint
 from services.log.signer import sign_once
 from services.log.snapshot import Snapshot
 from services.log.streams import Differs
 from services.log.verify import Verified, verify
 from services.log.vouched import Brought
 from tests.services.log.grown import ORIGIN, tree
-from tests.tampering.history import Row, appointments, told, written
+from tests.tampering.history import WITNESS, Row, appointments, cosigned, told, written
 
 
 def verified(database: str, folder: SignerFolder, to: Path, brought: Brought, witnesses: Any = ()) -> Verified:
@@ -110,16 +110,6 @@ def test_a_rotation_from_another_key_is_refused_where_it_stands(
 # Witnesses
 
 
-WITNESS = Ed25519PrivateKey.generate()
-KEY = note.verifier_of("witness.test", WITNESS, COSIGNATURE)
-
-
-def cosigned(conn: Connection[Any], size: int, private: Ed25519PrivateKey = WITNESS) -> None:
-    (text,) = one(conn, "SELECT note FROM checkpoint WHERE size = %s", size)
-    line = note.cosign(note.parse(text).text, KEY.name, private, 1_800_000_000)
-    conn.execute("INSERT INTO cosignature VALUES (%s, %s, %s)", (size, KEY.name, str(line)))
-
-
 def test_cosignatures_are_exported_and_verified(
     conn: Connection[Any], database: str, folder: SignerFolder, tmp_path: Path
 ) -> None:
@@ -127,8 +117,8 @@ def test_cosignatures_are_exported_and_verified(
     add(conn, folder, log, *appointments(3))
     add(conn, folder, log, appointments(4)[-1])
     cosigned(conn, 4)
-    found = verified(database, folder, tmp_path, Brought(witnesses=(KEY,)), [KEY])
-    assert found.cosigned == {str(KEY): 4}
+    found = verified(database, folder, tmp_path, Brought(witnesses=(WITNESS,)), [WITNESS])
+    assert found.cosigned == {str(WITNESS): 4}
 
 
 def test_a_witness_that_is_asked_for_must_have_cosigned(
@@ -136,7 +126,7 @@ def test_a_witness_that_is_asked_for_must_have_cosigned(
 ) -> None:
     add(conn, folder, [], *appointments(3))
     with Snapshot(database, folder) as snapshot, pytest.raises(Differs, match="no checkpoint is cosigned by witness"):
-        verify(snapshot, Brought(witnesses=(KEY,)))
+        verify(snapshot, Brought(witnesses=(WITNESS,)))
 
 
 @pytest.mark.parametrize("private", [Ed25519PrivateKey.generate()])
@@ -145,7 +135,10 @@ def test_a_cosignature_of_another_key_under_the_witness_name_is_noticed(
 ) -> None:
     add(conn, folder, [], *appointments(3))
     cosigned(conn, 4, private)
-    with Snapshot(database, folder, [KEY]) as snapshot, pytest.raises(Differs, match="a signature of another witness"):
+    with (
+        Snapshot(database, folder, [WITNESS]) as snapshot,
+        pytest.raises(Differs, match="of another witness"),
+    ):
         verify(snapshot)
 
 
