@@ -210,7 +210,7 @@ class Handler:
 
     def decide(self, works: Sequence[Any], end: LogEnd) -> list[Decision]:
         """Each work upon those before it. Raises NeedsStreams for all that any of them misses."""
-        recorded = max(self.clock.now(), end.recorded)
+        recorded = end.taken_in(self.clock.now())
         batch = _Batch(self._states, self._drafted, self._standings, self.replica, recorded, end.size)
         needed: set[str] = set()
         decisions = []

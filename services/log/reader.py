@@ -29,11 +29,19 @@ Pool = AsyncConnectionPool[Connection]
 
 @dataclass(frozen=True, slots=True)
 class LogEnd:
-    """How far the log goes: its size, when its last record was taken in, and the right edge of its tree."""
+    """How far the log goes: its size, when its last record was taken in, and the right edge of its tree.
+
+    `within`: that record waits for its append, and those which join it there were taken in at that same time.
+    """
 
     size: int = 0
     recorded: datetime = LONG_AGO
     frontier: bytes = b""
+    within: bool = False
+
+    def taken_in(self, now: datetime) -> datetime:
+        """When the log takes in what is decided now."""
+        return self.recorded if self.within else max(now, self.recorded)
 
 
 @dataclass(frozen=True, slots=True)

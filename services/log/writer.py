@@ -92,7 +92,8 @@ class Decider(Protocol):
     def decide(self, works: Sequence[Any], end: LogEnd) -> Sequence[Decision]:
         """One decision for each work, each upon those before it and upon what was decided and is not yet folded.
 
-        Facts take positions from `end.size` on. Raises NeedsStreams; then nothing was decided.
+        Facts take positions from `end.size` on, and are recorded at `end.taken_in`. Raises NeedsStreams; then nothing
+        was decided.
         """
 
     def forget(self) -> None:
@@ -171,6 +172,11 @@ class _Attempt:
     def end(self) -> LogEnd:
         """The log's end once the attempt is appended."""
         return LogEnd(self.frontier.size, self.recorded)
+
+    @property
+    def inside(self) -> LogEnd:
+        """The same for what joins the attempt: an append has one time."""
+        return LogEnd(self.frontier.size, self.recorded, within=bool(self.facts))
 
     def add(self, jobs: Sequence[_Job], decisions: Sequence[Decision]) -> None:
         """Seal what was decided upon it. Raises RecordTooLarge, and marks the job; the attempt is then of no use."""
@@ -446,7 +452,7 @@ class Writer:
             before = under_way or self
             draft = _Attempt(before.frontier.copy(), before.end.recorded)
         try:
-            decisions = self._decider.decide([job.work for job in jobs], draft.end)
+            decisions = self._decider.decide([job.work for job in jobs], draft.inside)
         except Exception as error:  # what has to be loaded, or cannot be decided, waits until nothing is under way
             self._needed = error.streams if isinstance(error, NeedsStreams) else frozenset()
             self._held_up = True

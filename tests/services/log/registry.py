@@ -48,7 +48,7 @@ class Registry:
             raise NeedsStreams(missing)
         renamed, position = dict(self.renamed), end.size
         renamed |= {fact.stream: fact.version for fact in self.drafted}
-        recorded = max(datetime.now(UTC), end.recorded)
+        recorded = end.taken_in(datetime.now(UTC))
         decisions = []
         for work in works:
             name = stream(work.organization)

@@ -50,16 +50,18 @@ def records(conninfo: str) -> list[bytes]:
 
 
 def assert_sound(conninfo: str) -> list[Fact]:
-    """Positions and versions without gaps, times that never go back, and every head the root of its records."""
+    """Positions and versions without gaps, one time for each append, which never goes back; every head is a root."""
     stored = records(conninfo)
     facts = [read(record) for record in stored]
     assert [fact.position for fact in facts] == list(range(len(facts)))
     versions: Counter[str] = Counter()
     last: datetime | None = None
+    ends = {size for (size,) in rows(conninfo, "SELECT size FROM tree_head")}
     for fact in facts:
         versions[fact.stream] += 1
         assert fact.version == versions[fact.stream]
         assert last is None or fact.recorded >= last
+        assert fact.position in {0, *ends} or fact.recorded == last
         last = fact.recorded
     assert_heads(conninfo, stored)
     return facts
