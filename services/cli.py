@@ -171,7 +171,8 @@ def greeting(address: str, settings: Settings) -> str:
     if settings.mode != "development":
         return f"Assent serves {address}"
     issuer = DevelopmentIssuer(settings)
-    lines = [f"\nAssent serves {address}   (interface: {address}/docs)\n", "Tokens for today, one per persona:"]
+    lines = [f"\nAssent serves {address}   (interface: {address}/docs; log in as anybody: {address}/login)\n"]
+    lines += ["Tokens for today, one per persona:"]
     for person, who in demo.PERSONAS.items():
         lines += [f"\n  {person}, {who}", f"  {issuer.issue(person, seconds=TOKEN_SECONDS)}"]
     header = '-H "Authorization: Bearer $(./run token {})"'

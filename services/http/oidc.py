@@ -79,6 +79,8 @@ class OpenIdIssuer:
         name = claims.get(self._known.person)
         if not isinstance(name, str) or not name:
             raise Unauthenticated
+        if self._known.person == "email" and claims.get("email_verified") is not True:
+            raise Unauthenticated  # at many providers one may write any address into one's own profile
         now = time.time()
         if claims["exp"] - now > SECONDS_MAX:
             raise Unauthenticated

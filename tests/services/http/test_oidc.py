@@ -80,6 +80,14 @@ async def test_no_token_speaks_for_a_machine_the_system_or_a_name_that_is_none(
     assert await refused(named, provider.token("somebody", username=name))
 
 
+@pytest.mark.parametrize("verified", [None, False, "true", 1])
+async def test_an_address_that_nobody_verified_names_nobody(provider: IdentityProvider, verified: Any) -> None:
+    named = issuer_of(provider, person="email")
+    assert await refused(named, provider.token("1", email="cora@agency.example", email_verified=verified))
+    found = await named.verify(provider.token("1", email="cora@agency.example", email_verified=True))
+    assert found.person == "cora@agency.example"
+
+
 async def test_two_providers_cannot_speak_for_each_others_people(provider: IdentityProvider) -> None:
     with IdentityProvider() as other:
         both = Identities([issuer_of(provider, suffix="@one"), issuer_of(other, suffix="@two")])
