@@ -25,6 +25,7 @@ from services.log.cosign import cosigning
 from services.log.folder import LogRefused, SignerFolder
 from services.log.reader import Pool
 from services.log.schema import MIGRATIONS as LOG_MIGRATIONS
+from services.log.schema import TRAIL
 from services.log.signer import Signer, check_at_start
 from services.master_keys import MasterKeys
 from services.migrations import migrate
@@ -34,6 +35,7 @@ from services.project import Projecting
 from services.replica import Replica
 from services.settings import Settings
 from services.timers import Timers
+from services.trail import Trail, check_trail_at_start, signer_folder
 from services.vault import MIGRATIONS as VAULT_MIGRATIONS
 from services.vault import Vault
 
@@ -78,6 +80,7 @@ class _Database:
     conninfo: str
     pool: Pool
     folder: SignerFolder
+    trail_folder: SignerFolder
 
 
 @asynccontextmanager
@@ -88,7 +91,9 @@ async def _database(settings: Settings) -> AsyncIterator[_Database]:
     try:
         await asyncio.to_thread(migrate, conninfo, MIGRATIONS)
         folder = SignerFolder(settings.data / "signer", settings.origin)
+        trail_folder = signer_folder(settings.data, settings.origin)
         await asyncio.to_thread(check_at_start, conninfo, folder)
+        await asyncio.to_thread(check_trail_at_start, conninfo, trail_folder)
         pool: Pool = AsyncConnectionPool(
             conninfo,
             min_size=2,
@@ -99,7 +104,7 @@ async def _database(settings: Settings) -> AsyncIterator[_Database]:
             reconnect_timeout=2.0,
         )
         async with pool, _doing(postgres=_look_after(server, pool)):
-            yield _Database(conninfo, pool, folder)
+            yield _Database(conninfo, pool, folder, trail_folder)
     finally:
         await asyncio.to_thread(server.stop)
 
@@ -117,6 +122,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         replica = Replica(erasures.hear)
         handler = Handler(settings, conninfo, pool, clock or clock_of(settings), replica, vault)
         timers = Timers(handler, pool)
+        trail = Trail(conninfo, conninfo, database.trail_folder, lambda: handler.clock, settings.queue_max)
         await handler.writer.start()
         await replica.load(conninfo)  # later than the writer, whose decisions must not miss an office
         is_new = handler.writer.end.size == 0
@@ -124,9 +130,10 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         work = {"replica": replica.follow(conninfo, handler.writer.is_own), "erasures": erasures.run()}
         if "timers" in settings.roles:
             work["timers"] = timers.run()
-        async with _doing(**work), _following(database, settings, settings.roles):
+        async with _doing(**work), _following(database, settings, settings.roles), trail:
             try:
-                app = build_app(settings, handler, pool, vault, Projecting(conninfo), database.folder, timers.advance)
+                projecting = Projecting(conninfo)
+                app = build_app(settings, handler, pool, vault, projecting, database.folder, timers.advance, trail)
                 yield Assent(app, handler, is_new)
             finally:
                 await handler.writer.stop()
@@ -142,17 +149,22 @@ async def following(settings: Settings) -> AsyncIterator[None]:
 @asynccontextmanager
 async def _following(database: _Database, settings: Settings, roles: frozenset[str]) -> AsyncIterator[None]:
     """What follows from the log, as far as these roles go."""
-    signer = Signer(database.conninfo, database.folder)
+    signers = [
+        Signer(database.conninfo, database.folder),
+        Signer(TRAIL.within(database.conninfo), database.trail_folder, TRAIL),
+    ]
     work = {"projector": Projecting(database.conninfo).run()} if "project" in roles else {}
     if "sign" in roles and settings.witnesses:
         work["cosigning"] = cosigning(database.conninfo, settings.witnesses)
     async with _doing(**work):
         if "sign" in roles:
-            signer.start()
+            for signer in signers:
+                signer.start()
         try:
             yield
         finally:
-            await asyncio.to_thread(signer.stop)
+            for signer in signers:
+                await asyncio.to_thread(signer.stop)
 
 
 @asynccontextmanager

@@ -36,13 +36,16 @@ from services.http.protocol import Protocol
 from services.log import terminal
 from services.log.bundle import Bundle, NoBundle
 from services.log.folder import LogRefused, SignerFolder
+from services.log.schema import MAIN, TRAIL, Ledger
 from services.log.snapshot import Snapshot
+from services.log.streams import READINGS, RULES
 from services.migrations import MigrationRefused, migrate
 from services.play import BadScenario, Player, StepFailed, Steps, first_instant, read_scenario
 from services.postgres import PostgresUnavailable, open_database
 from services.project import command as project
 from services.replay import life
 from services.settings import BadSetting, Settings, read_settings
+from services.trail import signer_folder
 from services.witness import Witness, WitnessFolder, WitnessUnable
 
 TOKEN_SECONDS = 12 * 3600
@@ -271,11 +274,11 @@ def replay(settings: Settings, stream: str, at: datetime | None, as_json: bool) 
     return with_database(settings, act)
 
 
-def show_checkpoint(settings: Settings, as_json: bool) -> int:
+def show_checkpoint(settings: Settings, ledger: Ledger, as_json: bool) -> int:
     """Print the newest signed checkpoint; 1 where there is none yet."""
 
     def act(conninfo: str) -> int:
-        with psycopg.connect(conninfo) as conn:
+        with psycopg.connect(ledger.within(conninfo)) as conn:
             row = conn.execute("SELECT size, note FROM cosigned_checkpoint ORDER BY size DESC LIMIT 1").fetchone()
         if row is None:
             print("Nothing is signed yet.", file=sys.stderr)
@@ -320,7 +323,7 @@ def parser() -> argparse.ArgumentParser:
     log = commands.add_parser("log", help="the log as proof")
     acts = log.add_subparsers(dest="action", metavar="ACTION", required=True)
     newest = acts.add_parser("checkpoint", help="print the newest signed checkpoint")
-    acts.add_parser("key", help="print the verifier key that auditors are to have from elsewhere than the log")
+    key = acts.add_parser("key", help="print the verifier key that auditors are to have from elsewhere than the log")
     exported = acts.add_parser("export", help="write all that is signed to one file that proves itself")
     exported.add_argument("--to", type=Path, required=True, metavar="FILE")
     verified = acts.add_parser("verify", help="is the log what was written? An exported file, or the database")
@@ -334,6 +337,8 @@ def parser() -> argparse.ArgumentParser:
     override.add_argument("--accept", metavar="SIZE/ROOT", help="the log to go on from; without, only what there is")
     override.add_argument("--reason", help="why what was signed is given up; recorded for ever")
     override.add_argument("--operator", help="who accepts it (the user of this terminal)")
+    for each in (newest, key, exported, verified, override):
+        each.add_argument("--trail", action="store_true", help="of the trail: who read what, and was refused what")
     projections = commands.add_parser("projections", help="list, rebuild or verify the projections")
     projections.add_argument("action", choices=["list", "rebuild", "verify"])
     projections.add_argument("name", nargs="*", help="which (all)")
@@ -434,14 +439,18 @@ def _run(given: argparse.Namespace, settings: Settings) -> int:
 
 
 def _log(given: argparse.Namespace, settings: Settings) -> int:
-    folder = SignerFolder(settings.data / "signer", settings.origin)
+    if given.trail:
+        ledger, folder, book = TRAIL, signer_folder(settings.data, settings.origin), READINGS
+    else:
+        ledger, folder, book = MAIN, SignerFolder(settings.data / "signer", settings.origin), RULES
 
     def snapshot(conninfo: str) -> Snapshot:
-        return Snapshot(conninfo, folder, [witness.key for witness in settings.witnesses])
+        witnesses = () if given.trail else [witness.key for witness in settings.witnesses]
+        return Snapshot(ledger.within(conninfo), folder, witnesses)
 
     match given.action:
         case "checkpoint":
-            return show_checkpoint(settings, given.json)
+            return show_checkpoint(settings, ledger, given.json)
         case "key":
             return show_key(folder)
         case "export":
@@ -449,15 +458,15 @@ def _log(given: argparse.Namespace, settings: Settings) -> int:
         case "verify":
             known = terminal.brought_along(given.key, given.witness, given.checkpoint)
             if given.file is not None:
-                return terminal.verify_log(Bundle(given.file), known, given.json)
-            return with_database(settings, lambda at: terminal.verify_log(snapshot(at), known, given.json))
+                return terminal.verify_log(Bundle(given.file), known, given.json, book)
+            return with_database(settings, lambda at: terminal.verify_log(snapshot(at), known, given.json, book))
         case "override":
             from services.log.override import command
 
             operator = given.operator or getuser()
             return with_database(
                 settings,
-                lambda conninfo: command(conninfo, folder, operator, given.reason, given.accept, given.json),
+                lambda at: command(at, ledger, folder, operator, given.reason, given.accept, given.json),
             )
         case _:
             raise AssertionError(given.action)

@@ -9,7 +9,7 @@ import asyncio
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from hashlib import sha256
@@ -49,6 +49,7 @@ from services.project import Projecting
 from services.replica import Replica
 from services.settings import Settings
 from services.timers import Timers
+from services.trail import Trail, signer_folder
 from services.vault import Vault
 
 ROW_LINES = 500
@@ -479,12 +480,18 @@ async def _reading(
 
     async def answer(scope: Any, receive: Any, send: Any) -> None:
         if not made:
-            app = build_app(settings, handler, pool, vault, projecting, folder, Timers(handler, pool).advance)
+            own = signer_folder(settings.data, settings.origin)
+            trail = Trail(conninfo, conninfo, own, lambda: handler.clock, settings.queue_max)
+            await until_done.enter_async_context(trail)
+            app = build_app(settings, handler, pool, vault, projecting, folder, Timers(handler, pool).advance, trail)
             made.extend((app, asyncio.create_task(projecting.run(), name="projector")))
         await made[0](scope, receive, send)
 
     transport = httpx.ASGITransport(app=answer)
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=600) as client:
+    async with (
+        AsyncExitStack() as until_done,
+        httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=600) as client,
+    ):
         yield client
     for task in made[1:]:
         task.cancel()

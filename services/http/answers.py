@@ -42,6 +42,15 @@ def request_id(given: bytes | None) -> bytes:
     return chunk().hex()[:16].encode()
 
 
+def id_of(scope: Scope) -> bytes:
+    """One id per request that the server made a task of, whoever asks for it first."""
+    if "assent.request_id" not in scope:
+        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), None)
+        scope["assent.request_id"] = request_id(given)
+    found: bytes = scope["assent.request_id"]
+    return found
+
+
 async def send_answer(scope: Scope, send: Send, id: bytes, status: int, body: bytes, headers: Headers) -> None:
     """The whole answer to a request that the server made a task of."""
     own: Headers = [*headers, (b"content-length", b"%d" % len(body)), (b"x-request-id", id)]
@@ -81,6 +90,10 @@ class Exchange(Protocol):
 
     @property
     def body(self) -> bytes: ...
+
+    @property
+    def source(self) -> str:
+        """The network address of the caller, or of a proxy before it."""
 
     def answer(self, status: int, lines: bytes, body: bytes) -> None:
         """Send the answer; `lines` are those header lines that not every answer has."""

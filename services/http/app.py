@@ -5,6 +5,7 @@ import logging
 import re
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -18,9 +19,9 @@ from domain.authority import READS
 from domain.errors import NotFound, Refused
 from services.api_keys import secrets_in
 from services.handle import Handler
-from services.http import access, audit, commands, description, log, login, operations, problems, queries
+from services.http import access, audit, commands, description, log, login, operations, problems, queries, trail
 from services.http.access import Evaluations
-from services.http.answers import NO_STORE, SECURE, Exchange, Receive, Scope, Send, request_id, send_refusal
+from services.http.answers import NO_STORE, SECURE, Exchange, Receive, Scope, Send, id_of, send_refusal
 from services.http.browsers import browsers_of
 from services.http.commands import Commands, Directory
 from services.http.feed import MEDIA_TYPE
@@ -37,10 +38,12 @@ from services.http.problems import (
     Unexpected,
 )
 from services.http.reads import Reads, json_response
+from services.http.recorded import Recorded
 from services.http.sessions import Sessions
 from services.log.folder import SignerFolder
 from services.log.writer import StorageUnavailable
 from services.settings import Settings
+from services.trail import Trail, TrailUnavailable
 from services.vault import Vault
 
 SECONDS_MAX = 30.0
@@ -57,6 +60,7 @@ def build_app(
     projecting: Projecting,
     folder: SignerFolder,
     advance: Advance,
+    trail_: Trail,
 ) -> "Door":
     """The ASGI application. `advance` moves a manual clock, and lets what falls due happen. Raises DevelopmentOnly."""
 
@@ -66,7 +70,8 @@ def build_app(
     issuers, uses = issuers_of(settings), KeyUses(pool, now)
     sessions = Sessions(pool, browsers_of(settings), settings.session_hours * 3600, settings.session_idle_minutes * 60)
     identities = Identities(issuers.all(), Machines(handler, uses), sessions)
-    reads = Reads(handler, pool, vault, identities)
+    recorded = Recorded(trail_, handler)
+    reads = Reads(handler, pool, vault, identities, recorded)
     framework = FastAPI(
         title="Assent",
         version="1",
@@ -76,7 +81,7 @@ def build_app(
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},
         exception_handlers={
-            Refused: _refused,
+            Refused: partial(_refused, recorded),
             RequestValidationError: _invalid,
             HTTPException: _of_the_framework,
             psycopg.OperationalError: _storage_unavailable,
@@ -87,6 +92,7 @@ def build_app(
     framework.include_router(audit.router(reads))
     framework.include_router(log.router(reads))
     framework.include_router(login.router(issuers, sessions, identities))
+    framework.include_router(trail.router(reads, trail_.pool))
     framework.include_router(operations.router(handler, pool, projecting, folder))
     if settings.mode == "development":
         framework.include_router(operations.clock_router(handler, advance))
@@ -98,7 +104,7 @@ def build_app(
 
     evaluations = Evaluations(handler, identities)
     mints = commands.mints(secrets_in(settings.data / "api-keys"), lambda: str(folder.next()))
-    return Door(Commands(handler, identities, mints, settings.body_bytes_max), evaluations, framework)
+    return Door(Commands(handler, identities, mints, settings.body_bytes_max, recorded), evaluations, framework)
 
 
 class Door:
@@ -120,14 +126,14 @@ class Door:
                 raise MethodNotAllowed(["POST"])
             await self._framed(scope, receive, send)
         except Refused as refusal:
-            await send_refusal(scope, send, _id(scope), refusal)
+            await send_refusal(scope, send, id_of(scope), refusal)
         except ConnectionError:
             return
         except psycopg.OperationalError:
-            await send_refusal(scope, send, _id(scope), _without_storage())
+            await send_refusal(scope, send, id_of(scope), _without_storage())
         except Exception:
             _log.exception("A request failed: %s %s", scope["method"], scope["path"])
-            await send_refusal(scope, send, _id(scope), Unexpected())
+            await send_refusal(scope, send, id_of(scope), Unexpected())
 
     def takes(self, path: bytes) -> bool:
         return path.startswith(_BEFORE_COMMANDS) or path == _EVALUATION
@@ -162,7 +168,7 @@ class Door:
         """By way of the framework: a time limit, which ends where a feed begins, and the headers of every answer."""
         if b"%00" in scope["query_string"]:
             raise BadParameter("A parameter holds the character NUL, which no text may.", "a text without NUL")
-        id, began = _id(scope), False
+        id, began = id_of(scope), False
 
         async def with_headers(message: Message) -> None:
             nonlocal began
@@ -187,15 +193,6 @@ class Door:
                 raise Unexpected from None
 
 
-def _id(scope: Scope) -> bytes:
-    """One id per request, whoever asks for it first."""
-    if "assent.request_id" not in scope:
-        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), None)
-        scope["assent.request_id"] = request_id(given)
-    found: bytes = scope["assent.request_id"]
-    return found
-
-
 # What the framework refuses, in the one shape
 
 
@@ -206,7 +203,11 @@ def problem_response(refusal: Refused) -> Response:
     return response
 
 
-async def _refused(request: Request, refusal: Any) -> Response:
+async def _refused(recorded: Recorded, request: Request, refusal: Any) -> Response:
+    try:
+        await recorded.not_shown(request, refusal)
+    except TrailUnavailable as unavailable:
+        return problem_response(unavailable)
     return problem_response(refusal)
 
 

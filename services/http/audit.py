@@ -42,6 +42,7 @@ def router(reads: Reads) -> APIRouter:
         async with reads.pool.connection() as conn:
             found = await records(conn, asked)
         items = [msgspec.json.decode(record) for record in found]
+        await reads.recorded.events(request, [item["position"] for item in items], about(asked))
         full = len(items) == asked.limit
         following = items[-1]["position"] if full else None
         return await reads.listing(items, following, reads.handler.replica.position)
@@ -57,6 +58,9 @@ def follow(reads: Reads, request: Request, asked: Events) -> Response:
     async def page(after: int) -> list[bytes]:
         async with reads.pool.connection() as conn:
             found = await records(conn, asked.model_copy(update={"after": after, "limit": PAGE_EVENTS}))
+        if found:
+            positions = [msgspec.json.decode(record, type=_Position).position for record in found]
+            await reads.recorded.events(request, positions, about(asked))
         return [await opened(reads, record) for record in found]
 
     async def may_read() -> None:
@@ -64,6 +68,15 @@ def follow(reads: Reads, request: Request, asked: Events) -> Response:
 
     replica = reads.handler.replica
     return feed.Feed(feed.events(after, page, lambda: replica.position, replica.at_least, may_read))
+
+
+class _Position(msgspec.Struct):
+    position: int
+
+
+def about(asked: Events) -> tuple[str, ...]:
+    """The stream that was asked for, if one was."""
+    return () if asked.stream is None else (asked.stream,)
 
 
 async def opened(reads: Reads, record: bytes) -> bytes:

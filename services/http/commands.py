@@ -80,13 +80,15 @@ from domain.request import (
 )
 from domain.retention import SetRetention
 from domain.subject import EraseSubject
+from domain.world import own_stream
 from services.api_keys import Secrets, digest_of, token_of
 from services.handle import Answer, Handler, Order
-from services.http.answers import JSON, LINES_JSON, Exchange, Receive, Scope, Send, refuse, request_id, send_answer
+from services.http.answers import JSON, LINES_JSON, Exchange, Receive, Scope, Send, id_of, refuse, send_answer
 from services.http.bodies import Body, Given, body_of, check_declared, instant, minted_field, read_body
 from services.http.identity import BACKDATE, Identities, Identity
 from services.http.machines import must_be_person
-from services.http.problems import BadHeader, BadParameter, Headers, ScopeMissing, Unexpected
+from services.http.problems import BadHeader, BadParameter, Headers, ScopeMissing, Unauthenticated, Unexpected
+from services.http.recorded import Attempt, Recorded, is_recorded
 from services.log.receipt import Receipt
 
 PREFIX = "/api/v1"
@@ -445,26 +447,41 @@ class Commands:
     """Takes the request of one command from the first header to the last byte of the answer."""
 
     def __init__(
-        self, handler: Handler, identities: Identities, mints: Mapping[type, Mint], body_bytes_max: int
+        self,
+        handler: Handler,
+        identities: Identities,
+        mints: Mapping[type, Mint],
+        body_bytes_max: int,
+        recorded: Recorded,
     ) -> None:
         self._handler = handler
         self._identities = identities
         self._mints = mints
         self._body_bytes_max = body_bytes_max
+        self._recorded = recorded
 
     async def answer(self, here: Route, texts: list[str], scope: Scope, receive: Receive, send: Send) -> None:
         """Raises Refused; ConnectionError where the caller went away."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        identity = await self._identities.of_command(headers)
-        told = told_of(here, texts, scope["query_string"], headers, identity)
-        body = await read_body(scope, headers, receive, self._body_bytes_max)
-        order = told.order(here, scope["path"], body)
-        if here.mints:
-            answer = await self._minted(order, told.key or b"")
-        else:
-            answer = await self._handler.handle(order)
-        id = request_id(headers.get(b"x-request-id"))
-        await send_answer(scope, send, id, status_of(answer), encoded(answer), headers_of(answer))
+        try:
+            identity = await self._identities.of_command(headers)
+        except Unauthenticated:
+            await self._recorded.signed_out(f"{PREFIX}{here.path}", scope)
+            raise
+        attempt = attempted(here, identity.person)
+        try:
+            told = told_of(here, texts, scope["query_string"], headers, identity)
+            body = await read_body(scope, headers, receive, self._body_bytes_max)
+            order = told.order(here, scope["path"], body)
+            attempt = attempted(here, identity.person, order)
+            if here.mints:
+                answer = await self._minted(order, told.key or b"")
+            else:
+                answer = await self._handler.handle(order)
+        except Refused as refusal:
+            await self._recorded.refused(attempt, refusal, scope)
+            raise
+        await send_answer(scope, send, id_of(scope), status_of(answer), encoded(answer), headers_of(answer))
 
     async def _minted(self, order: Order, key: bytes) -> Answer:
         """The answer of a command of which the service makes a part; its secret is told here, and nowhere else."""
@@ -487,16 +504,32 @@ class Commands:
         told = told_of(here, texts, exchange.query, headers, identity)
         check_declared(headers, self._body_bytes_max)
         order = told.order(here, exchange.path, exchange.body)
-        return self._handler.take(order, partial(_answer, exchange))
+        return self._handler.take(order, partial(self._tell, exchange, here, order))
+
+    def _tell(self, exchange: Exchange, here: Route, order: Order, outcome: Answer | Exception) -> None:
+        """What became of a command, to whoever sent it; a rule's refusal once it is recorded."""
+        match outcome:
+            case Answer():
+                exchange.answer(status_of(outcome), lines_of(outcome), encoded(outcome))
+            case Refused() as refusal if is_recorded(refusal):
+                attempt = attempted(here, order.person, order)
+                self._recorded.put_refused(
+                    attempt, refusal, exchange, lambda unavailable: refuse(exchange, unavailable or refusal)
+                )
+            case Refused():
+                refuse(exchange, outcome)
+            case error:
+                _log.error("A command failed: %s", exchange.path, exc_info=error)
+                refuse(exchange, Unexpected())
 
 
-def _answer(exchange: Exchange, outcome: Answer | Exception) -> None:
-    """What became of a command, to whoever sent it."""
-    match outcome:
-        case Answer():
-            exchange.answer(status_of(outcome), lines_of(outcome), encoded(outcome))
-        case Refused():
-            refuse(exchange, outcome)
-        case error:
-            _log.error("A command failed: %s", exchange.path, exc_info=error)
-            refuse(exchange, Unexpected())
+def attempted(here: Route, person: str, order: Order | None = None) -> Attempt:
+    """What somebody tried to do at an address, for the trail; without the order where it was not understood."""
+    stream = None if order is None else own_stream(order.command)
+    return Attempt(
+        person,
+        f"{PREFIX}{here.path}",
+        here.command.__name__,
+        () if stream is None else (stream,),
+        order is not None and order.dry_run,
+    )

@@ -197,7 +197,7 @@ def _complete(path: str, operation: Document) -> None:
     operation["operationId"] = _operation_id(path, "get")
     responses = {"200": {"description": "The answer", "content": _content(path)}}
     statuses: tuple[int, ...] = (500,) if open_to_all else READ_PROBLEMS
-    if path.startswith("/api/v1/log/"):
+    if path.startswith(("/api/v1/log/", "/api/v1/trail/")):
         statuses = (*statuses, 425)
     if path in LOGIN_PARAMETERS:
         statuses = (400, 500, 503)
@@ -233,9 +233,9 @@ def _content(path: str) -> Document:
         return {"text/html": {"schema": {"type": "string"}}}
     if path == "/docs/page.css":
         return {"text/css": {"schema": {"type": "string"}}}
-    if path == "/api/v1/log/checkpoint":
+    if path.endswith("/checkpoint"):
         return {"text/plain": {"schema": {"type": "string"}}}
-    if path.startswith("/api/v1/log/tile/"):
+    if "/tile/" in path:
         return {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
     if path == "/api/v1/events":
         return {

@@ -15,6 +15,7 @@ from domain.authority import Reach
 from projections.history import history
 from services.http.reads import After, Reads, json_response
 from services.log import proofs, reader, tiles
+from services.log.reader import Pool
 
 PATH_POSITION_MAX = 2**53
 OCTETS = "application/octet-stream"
@@ -53,27 +54,42 @@ Place = Annotated[str, Path(description="The tile's index in groups of three dig
 
 
 def router(reads: Reads) -> APIRouter:
-    here = APIRouter(prefix="/api/v1/log", tags=["audit"])
+    here = proving("/api/v1/log", reads, reads.pool)
+
+    @here.get("/keys", summary="The keys that signed the log, and what of it was given up, as its records say")
+    async def keys(reader_: Annotated[Reach, Depends(reads.reader)], asked: Annotated[Nothing, Query()]) -> Response:
+        async with reads.pool.connection() as conn:
+            facts = (await reader.facts_of(conn, [log.STREAM])).get(log.STREAM, ())
+        return await reads.listing(history(facts, reader_, reader_.general), None, reads.handler.replica.position)
+
+    return here
+
+
+def proving(prefix: str, reads: Reads, pool: Pool) -> APIRouter:
+    """The addresses under which a log is checked that the pool's connections see."""
+    here = APIRouter(prefix=prefix, tags=["audit"])
     Reader = Annotated[Reach, Depends(reads.reader)]
     NoQuery = Annotated[Nothing, Query()]
 
     @here.get("/checkpoint", summary="The newest signed head of the log (a C2SP signed note)")
     async def checkpoint(reader_: Reader, asked: Annotated[Cosigned, Query()]) -> Response:
-        async with reads.pool.connection() as conn:
+        async with pool.connection() as conn:
             text, _ = await proofs.checkpoint(conn, asked.cosigned_by)
         return Response(text, media_type="text/plain; charset=utf-8", headers=SHORT)
 
     @here.get("/tile/entries/{place:path}", summary="The records themselves, as an entry bundle (C2SP tlog-tiles)")
     async def entries(reader_: Reader, request: Request, place: Place, asked: NoQuery) -> Response:
         index, width = tiles.place_of(place)
-        async with reads.pool.connection() as conn:
+        async with pool.connection() as conn:
             bundle = await tiles.bundle(conn, index, width)
+        first = index * tiles.WIDTH
+        await reads.recorded.events(request, range(first, first + width))
         return await compressed(bundle, request.headers.get("accept-encoding", ""))
 
     @here.get("/tile/{level}/{place:path}", summary="Hashes of the tree, as a tile (C2SP tlog-tiles)")
     async def tile(reader_: Reader, level: str, place: Place, asked: NoQuery) -> Response:
         index, width = tiles.place_of(place)
-        async with reads.pool.connection() as conn:
+        async with pool.connection() as conn:
             hashes = await tiles.tile(conn, tiles.level_of(level), index, width)
         return Response(hashes, media_type=OCTETS, headers=FOR_EVER)
 
@@ -83,19 +99,13 @@ def router(reads: Reads) -> APIRouter:
         position: Annotated[int, Path(ge=0, le=PATH_POSITION_MAX)],
         asked: Annotated[Cosigned, Query()],
     ) -> Response:
-        async with reads.pool.connection() as conn:
+        async with pool.connection() as conn:
             return json_response(await proofs.inclusion(conn, position, asked.cosigned_by))
 
     @here.get("/consistency", summary="The proof that the log only grew between two sizes")
     async def consistency(reader_: Reader, asked: Annotated[Sizes, Query()]) -> Response:
-        async with reads.pool.connection() as conn:
+        async with pool.connection() as conn:
             return json_response(await proofs.consistency(conn, asked.from_, asked.to))
-
-    @here.get("/keys", summary="The keys that signed the log, and what of it was given up, as its records say")
-    async def keys(reader_: Reader, asked: NoQuery) -> Response:
-        async with reads.pool.connection() as conn:
-            facts = (await reader.facts_of(conn, [log.STREAM])).get(log.STREAM, ())
-        return await reads.listing(history(facts, reader_, reader_.general), None, reads.handler.replica.position)
 
     return here
 

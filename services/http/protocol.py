@@ -149,6 +149,11 @@ class Exchange:
         self.disconnected = False
         self.response_complete = False
 
+    @property
+    def source(self) -> str:
+        client = self.protocol.client if self.protocol is not None else None
+        return client[0] if client else ""
+
     def answer(self, status: int, lines: bytes, body: bytes) -> None:
         assert not self.response_complete, "a request has one answer"
         self.response_complete = True

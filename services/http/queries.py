@@ -106,7 +106,8 @@ class PendingSignOffs(Page):
 class Kind:
     """One kind of document: its address, the file that answers, the filters of its list, and how its ids look.
 
-    What a kind's history tells is read at its own address, unless it is for auditors alone, among all events.
+    What a kind's history tells is read at its own address, unless it is for auditors alone, among all events. In an
+    item of a list, `named_by` is the field that names what it is about.
     `has_uses`: now (not in the past) it is also told when it was last used, which is not in the log.
     """
 
@@ -117,6 +118,7 @@ class Kind:
     id: Any = Id
     has_history: bool = True
     has_uses: bool = False
+    named_by: str = "id"
 
 
 KINDS = (
@@ -130,7 +132,7 @@ KINDS = (
     Kind("legal hold", "legal-holds", legal_holds, LegalHolds, has_history=False),
     Kind("subject", "subjects", subjects, Page, PersonId, has_history=False),
 )
-DASHBOARDS = (Kind("pending_sign_off", "pending_sign_offs", pending_sign_offs, PendingSignOffs),)
+DASHBOARDS = (Kind("pending_sign_off", "pending_sign_offs", pending_sign_offs, PendingSignOffs, named_by="request"),)
 
 
 def router(reads: Reads, uses: KeyUses) -> APIRouter:
@@ -169,7 +171,7 @@ def _list(kind: Kind, reads: Reads, uses: KeyUses) -> Endpoint:
     filters = kind.filters
     shared = frozenset(Page.model_fields)
 
-    async def answer(reach: Annotated[Reach, Depends(reads.reader)], asked: Page) -> Response:
+    async def answer(request: Request, reach: Annotated[Reach, Depends(reads.reader)], asked: Page) -> Response:
         given: dict[str, Any] = {name: getattr(asked, name) for name in filters.model_fields if name not in shared}
         async with reads.pool.connection() as conn:
             at = await reads.as_of(conn, asked, kind.answers.TABLE.name)
@@ -178,6 +180,7 @@ def _list(kind: Kind, reads: Reads, uses: KeyUses) -> Endpoint:
             )
         if kind.has_uses and asked.at is None:
             await _tell_uses(found.items, uses)
+        await reads.recorded.page(request, [item[kind.named_by] for item in found.items])
         return await reads.listing(found.items, found.next, found.position)
 
     answer.__annotations__["asked"] = Annotated[filters, Query()]
@@ -196,6 +199,7 @@ def _detail(kind: Kind, reads: Reads, uses: KeyUses) -> Endpoint:
             document: pages.Document = await kind.answers.detail(conn, reach, id, at)
         if kind.has_uses and asked.at is None:
             await _tell_uses([document], uses)
+        await reads.recorded.document(request)
         return await reads.detail(request, document, document["version"], is_versioned=not kind.has_uses)
 
     answer.__annotations__["id"] = kind.id
@@ -210,7 +214,7 @@ async def _tell_uses(documents: list[pages.Document], uses: KeyUses) -> None:
 
 def _history(kind: str, reads: Reads) -> Endpoint:
     async def answer(
-        reach: Annotated[Reach, Depends(reads.reader)], id: Id, asked: Annotated[History, Query()]
+        request: Request, reach: Annotated[Reach, Depends(reads.reader)], id: Id, asked: Annotated[History, Query()]
     ) -> Response:
         position = reads.handler.replica.position
         async with reads.pool.connection() as conn:
@@ -218,6 +222,7 @@ def _history(kind: str, reads: Reads) -> Endpoint:
             entries = await histories.entries(conn, reach, f"{kind}-{id}", at)
         following = [each for each in entries if asked.cursor is None or each["position"] > asked.cursor]
         page = following[: asked.limit]
+        await reads.recorded.document(request)
         return await reads.listing(page, page[-1]["position"] if len(following) > len(page) else None, at)
 
     return answer
@@ -225,12 +230,14 @@ def _history(kind: str, reads: Reads) -> Endpoint:
 
 def _required_sign_offs(reads: Reads) -> Endpoint:
     async def required_sign_offs(
-        reach: Annotated[Reach, Depends(reads.reader)], id: Id, asked: Annotated[AsOf, Query()]
+        request: Request, reach: Annotated[Reach, Depends(reads.reader)], id: Id, asked: Annotated[AsOf, Query()]
     ) -> Response:
         async with reads.pool.connection() as conn:
             at = None if asked.at is None else await reads.position_at(conn, asked.at)
             now = reads.handler.clock.now() if at is None else await recorded_at(conn, at)
-            return json_response(await histories.required(conn, reach, id, at, now))
+            found = await histories.required(conn, reach, id, at, now)
+        await reads.recorded.document(request)
+        return json_response(found)
 
     return required_sign_offs
 

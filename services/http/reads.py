@@ -19,6 +19,7 @@ from services.http.bodies import instant
 from services.http.identity import Identities
 from services.http.machines import must_have_scope
 from services.http.problems import BadParameter, NotCaughtUp, NotYourRole
+from services.http.recorded import Recorded
 from services.log import reader
 from services.vault import Vault
 
@@ -80,11 +81,13 @@ class Reads:
     pool: AsyncConnectionPool[Connection]
     vault: Vault
     identities: Identities
+    recorded: Recorded
 
     async def reader(self, request: Request) -> Reach:
         """The caller and what they may read, by the table above. Raises Unauthenticated, NotYourRole."""
         path = request.scope["route"].path_format
         identity = await self.identities.of_read(dict(request.scope["headers"]))
+        request.state.person = identity.person
         must_have_scope(identity, "read")
         after = request.query_params.get("after", "")
         if after.isdecimal() and len(after) < 19:
@@ -120,7 +123,7 @@ class Reads:
                     f"The log ends at position {self.handler.replica.position}.", "a position in the log"
                 )
             return position
-        return await reader.position_at(conn, _instant(at))
+        return await reader.position_at(conn, instant_in_address(at, "at", "a position, or "))
 
     async def listing(self, items: Sequence[Any], following: str | int | None, position: int) -> Response:
         """A page of a list, its sealed texts opened."""
@@ -144,11 +147,11 @@ def json_response(value: Any, headers: dict[str, str] | None = None) -> Response
     return Response(msgspec.json.encode(value), headers=headers, media_type="application/json")
 
 
-def _instant(text: str) -> datetime:
-    """A time as it stands in an address, where an unescaped plus sign arrives as a space."""
+def instant_in_address(text: str, name: str, or_else: str = "") -> datetime:
+    """A time as it stands in an address, where an unescaped plus sign arrives as a space. Raises BadParameter."""
     try:
         return instant(msgspec.convert(text.strip().replace(" ", "+"), Annotated[datetime, msgspec.Meta(tz=True)]))
     except msgspec.ValidationError as error:
         raise BadParameter(
-            "`at` is a position, or a time of RFC 3339 with its zone.", "at=<position> or at=2026-07-08T00:00:00Z"
+            f"`{name}` is {or_else}a time of RFC 3339 with its zone.", f"{name}=2026-07-08T00:00:00Z"
         ) from error

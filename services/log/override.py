@@ -25,8 +25,8 @@ from services.log import note
 from services.log.folder import LogRefused, Signed, SignerFolder
 from services.log.merkle import Frontier, leaf_hash
 from services.log.note import Checkpoint, NoteRefused
-from services.log.schema import LOG_LOCK
-from services.log.signer import SIGNER_LOCK, check, next_keys
+from services.log.schema import Ledger
+from services.log.signer import check, next_keys
 from services.log.tiles import Tiling
 from services.progress import shown
 
@@ -246,13 +246,19 @@ def _base64(hash: bytes) -> str:
 
 
 def command(
-    conninfo: str, folder: SignerFolder, operator: str, reason: str | None, accepted: str | None, as_json: bool
+    conninfo: str,
+    ledger: Ledger,
+    folder: SignerFolder,
+    operator: str,
+    reason: str | None,
+    accepted: str | None,
+    as_json: bool,
 ) -> int:
     """`assent log override`: 0 accepted; 1 nothing was accepted, and this is what there is. Raises LogRefused."""
     if accepted is not None and not 1 <= len(reason or "") <= REASON_LENGTH_MAX:
         raise LogRefused(f"A log is accepted for a --reason of 1 to {REASON_LENGTH_MAX} characters.")
-    with folder.held() as held, psycopg.connect(conninfo, autocommit=True) as conn:
-        _must_be_alone(conn, held)
+    with folder.held() as held, psycopg.connect(ledger.within(conninfo), autocommit=True) as conn:
+        _must_be_alone(conn, ledger, held)
         ((size,),) = conn.execute("SELECT coalesce(max(size), 0) FROM tree_head").fetchall()
         with shown("read the log", size) as report:
             found = survey(conn, folder, report)
@@ -269,10 +275,10 @@ def command(
     return 0
 
 
-def _must_be_alone(conn: Connection[Any], held: bool) -> None:
+def _must_be_alone(conn: Connection[Any], ledger: Ledger, held: bool) -> None:
     """The service is stopped, and nobody else is connected. Raises LogRefused."""
     locked = conn.execute(
-        "SELECT pg_try_advisory_lock(%s), pg_try_advisory_lock(%s)", (SIGNER_LOCK, LOG_LOCK)
+        "SELECT pg_try_advisory_lock(%s), pg_try_advisory_lock(%s)", (ledger.signer_lock, ledger.append_lock)
     ).fetchone()
     others = conn.execute(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "

@@ -177,7 +177,7 @@ def outline(record: bytes) -> Outline | None:
 
 _TEXT = rb'"(?:[^"\\]|\\.)*"'
 _OUTLINE = re.compile(
-    rb'\{"position":(0|[1-9][0-9]*),"stream":"([a-z]+-[a-z0-9][a-z0-9.-]*)","version":([1-9][0-9]*)'
+    rb'\{"position":(0|[1-9][0-9]*),"stream":"([a-z]+-[A-Za-z0-9][A-Za-z0-9._@+-]*)","version":([1-9][0-9]*)'
     rb',"type":"([A-Za-z]+)","recorded":"([^"\\]*)","occurred":"([^"\\]*)"'
     rb',"by":\{"person":%(text)s,"organization":%(text)s,"role":%(text)s,"via":\[(?:%(text)s(?:,%(text)s)*)?\]\}'
     rb',"command":"([^"\\]*)","cause":(null|0|[1-9][0-9]*),"salt":"[0-9a-f]+","data":(\{.*\})\}' % {b"text": _TEXT},
@@ -199,9 +199,9 @@ def state_of(record: bytes) -> bytes:
 @cache
 def _event_decoder(type_: str) -> Callable[[msgspec.Raw], Any]:
     """The decoder of an event by its stored name; a renamed event's old name leads to the same dataclass."""
-    from domain.rulebook import EVENTS
+    from domain import rulebook, trail
 
-    event_type = EVENTS.get(type_)
+    event_type = rulebook.EVENTS.get(type_) or trail.EVENTS.get(type_)
     if event_type is None:
         raise msgspec.ValidationError(
             f"No event is called {type_!r}: this program is older than the log, or not its own."

@@ -1,8 +1,15 @@
-"""Which tables hold the log, and what may happen to them?
+"""Which tables hold a log, and what may happen to them?
+
+A database has two logs: that of what was decided, and the trail of who read what. Both have the same tables and the
+same functions, each in a schema of its own; whatever works on one works on the other by way of its `Ledger`.
 
 Everything is append-only. `append` is the only way in: it assigns the positions itself, so nobody can forge one, and it
 needs READ COMMITTED, because what it reads after the lock must be what the last holder of the lock wrote.
 """
+
+from dataclasses import dataclass
+
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from services.migrations import Migration
 
@@ -11,6 +18,28 @@ LOG_LOCK = 0x41535345
 
 CHANNEL = "assent_log"
 """NOTIFY goes here once per append, with the new size; a hint, never the truth."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """One log of the database: its schema, and by which locks and on which channel its processes meet."""
+
+    schema: str
+    append_lock: int
+    signer_lock: int
+    channel: str
+
+    def within(self, conninfo: str) -> str:
+        """The database as a connection sees it whose unqualified tables and functions are this log's."""
+        if self.schema == "public":
+            return conninfo
+        before = conninfo_to_dict(conninfo).get("options")
+        options = f"{before or ''} -c search_path={self.schema},pg_temp".strip()
+        return make_conninfo(conninfo, options=options)
+
+
+MAIN = Ledger("public", LOG_LOCK, 0x5349474E, CHANNEL)
+TRAIL = Ledger("trail", 0x54524149, 0x54534947, "assent_trail")
 
 _TABLES = """
 CREATE TABLE event (
@@ -66,19 +95,22 @@ _TRIGGERS = "".join(
     for table in ("event", "tree_head", "checkpoint", "tile")
 )
 
-_APPEND = f"""
+
+def _append(ledger: Ledger) -> str:
+    schema = ledger.schema
+    return f"""
 CREATE FUNCTION append(
     expected_size bigint, streams text[], versions bigint[], types text[], command_keys bytea[], fingerprints bytea[],
     records bytea[], leaves bytea[], new_root bytea, new_frontier bytea, other_keys bytea[],
     OUT size_found bigint, OUT used_keys bytea[]
-) LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp SET enable_seqscan = off AS $$
+) LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, {schema}, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     new_size CONSTANT bigint := expected_size + cardinality(records);
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'append needs READ COMMITTED' USING ERRCODE = 'invalid_transaction_state';
     END IF;
-    PERFORM pg_advisory_xact_lock({LOG_LOCK});
+    PERFORM pg_advisory_xact_lock({ledger.append_lock});
     SELECT coalesce(max(size), 0) INTO size_found FROM tree_head;
     IF size_found <> expected_size THEN
         RETURN;
@@ -92,19 +124,21 @@ BEGIN
     FROM unnest(streams, versions, types, command_keys, fingerprints, records, leaves)
         WITH ORDINALITY AS new (stream, version, type, command_key, fingerprint, record, leaf, nth);
     INSERT INTO tree_head (size, root, frontier) VALUES (new_size, new_root, new_frontier);
-    PERFORM pg_notify('{CHANNEL}', new_size::text);
+    PERFORM pg_notify('{ledger.channel}', new_size::text);
 END $$;
 COMMENT ON FUNCTION append IS 'All or nothing; nothing unless the log has the expected size and no key was used.';
 REVOKE ALL ON FUNCTION append FROM PUBLIC;
-"""  # noqa: S608 - the constants above
+"""  # noqa: S608 - one of the two schemas, and constants
 
-_POSITION_AT = """
+
+def _position_at(ledger: Ledger) -> str:
+    return f"""
 CREATE FUNCTION recorded_at(wanted bigint) RETURNS timestamptz LANGUAGE sql STABLE
-SET search_path = pg_catalog, public, pg_temp
+SET search_path = pg_catalog, {ledger.schema}, pg_temp
 RETURN (SELECT (convert_from(record, 'UTF8')::json ->> 'recorded')::timestamptz FROM event WHERE position = wanted);
 
 CREATE FUNCTION position_at(instant timestamptz) RETURNS bigint LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog, public, pg_temp AS $$
+SET search_path = pg_catalog, {ledger.schema}, pg_temp AS $$
 DECLARE
     low bigint := -1;
     high bigint := (SELECT coalesce(max(position), -1) FROM event);
@@ -121,7 +155,8 @@ BEGIN
     RETURN low;
 END $$;
 COMMENT ON FUNCTION position_at IS 'The last position recorded at or before the instant; -1 before the first.';
-"""
+"""  # noqa: S608 - one of the two schemas
+
 
 _WITNESSED = """
 CREATE TABLE cosignature (
@@ -160,8 +195,28 @@ CREATE TABLE snapshot (
 COMMENT ON TABLE snapshot IS 'What an application of the library kept to load faster; no part of the log.';
 """
 
+_OF_THE_TRAIL = """
+CREATE FUNCTION subjects_of(record bytea) RETURNS text[] LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN ARRAY(SELECT jsonb_array_elements_text(convert_from(record, 'UTF8')::jsonb -> 'data' -> 'subjects'));
+COMMENT ON FUNCTION subjects_of IS 'The streams that a record of the trail is about.';
+
+CREATE INDEX event_subjects ON event USING gin (subjects_of(record));
+CREATE INDEX event_type ON event (type, position);
+"""
+
+
+def _second(ledger: Ledger, more: str) -> str:
+    """The log's tables and functions once more, in a schema of their own, and what only this one has."""
+    tables = _TABLES + _TRIGGERS + _append(ledger) + _position_at(ledger) + _WITNESSED + more
+    return (
+        f"CREATE SCHEMA {ledger.schema};\nSET LOCAL search_path = {ledger.schema}, pg_temp;\n"
+        f"{tables}SET LOCAL search_path = DEFAULT;\n"
+    )
+
+
 MIGRATIONS: tuple[Migration, ...] = (
-    Migration(1, "log", _TABLES + _TRIGGERS + _APPEND + _POSITION_AT),
+    Migration(1, "log", _TABLES + _TRIGGERS + _append(MAIN) + _position_at(MAIN)),
     Migration(2, "library", _LIBRARY),
     Migration(10, "witnesses", _WITNESSED),
+    Migration(30, "trail", _second(TRAIL, _OF_THE_TRAIL)),
 )

@@ -23,11 +23,8 @@ from services.log.folder import LogRefused, Signed, SignerFolder
 from services.log.merkle import Frontier, leaf_hash
 from services.log.note import Checkpoint, Note, NoteRefused
 from services.log.record import read
-from services.log.schema import CHANNEL
+from services.log.schema import MAIN, Ledger
 from services.log.tiles import WIDTH, stored_tile, tile_root
-
-SIGNER_LOCK = 0x5349474E
-"""The session advisory lock of the one signer."""
 
 _END = 2**63 - 1
 """Beyond every position."""
@@ -120,9 +117,11 @@ def _row(conn: Connection[Any], query: str, *values: Any) -> tuple[Any, ...] | N
 class Signer:
     """A thread that signs as soon as the log has grown. `failure` says why it stopped, if it did."""
 
-    def __init__(self, conninfo: str, folder: SignerFolder) -> None:
+    def __init__(self, conninfo: str, folder: SignerFolder, ledger: Ledger = MAIN) -> None:
+        """`conninfo` is within the ledger. A session advisory lock sees to it that there is one signer."""
         self._conninfo = conninfo
         self._folder = folder
+        self._ledger = ledger
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="signer", daemon=True)
         self.failure: LogRefused | None = None
@@ -154,8 +153,8 @@ class Signer:
 
     def _sign_while_connected(self) -> None:
         with psycopg.connect(self._conninfo, autocommit=True) as conn:
-            conn.execute(f"LISTEN {CHANNEL}")
-            found = _row(conn, "SELECT pg_try_advisory_lock(%s)", SIGNER_LOCK)
+            conn.execute(f"LISTEN {self._ledger.channel}".encode())
+            found = _row(conn, "SELECT pg_try_advisory_lock(%s)", self._ledger.signer_lock)
             if found is None or not found[0]:
                 return
             recover(conn, self._folder)

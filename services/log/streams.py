@@ -6,18 +6,34 @@ Streams know nothing of each other, so that they can be folded in several proces
 import json
 import multiprocessing
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
 from zlib import crc32
 
 import msgspec
 
-from domain.rulebook import STREAMS, evolve_of
-from domain.world import EMPTY, Stream, fold, kind_of
+from domain import log, rulebook, trail
+from domain.world import EMPTY, Evolve, Stream, fold, kind_of
 from services.log import record
 from services.log.record import Outline
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """What a log may hold: how each kind of stream folds, and every event by its name."""
+
+    kinds: Mapping[str, Evolve]
+    events: Mapping[str, type]
+
+
+RULES = Book({kind: module.evolve for kind, module in rulebook.STREAMS.items()}, rulebook.EVENTS)
+READINGS = Book(
+    {trail.KIND: trail.evolve, log.KIND: log.evolve},
+    {**trail.EVENTS, log.RollbackAccepted.__name__: log.RollbackAccepted},
+)
 
 BATCH_RECORDS = 500
 """Records that are handed to another process at once."""
@@ -48,7 +64,8 @@ class Folds(Protocol):
 class Folding:
     """Every stream, folded in this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, book: Book) -> None:
+        self._book = book
         self._streams: dict[str, Stream] = {}
 
     def take(self, position: int, line: bytes, parts: Outline) -> None:
@@ -67,13 +84,13 @@ class Folding:
             raise Differs(position, f"version {before.version} of {fact.stream} is followed by {fact.version}.")
         if fact.occurred < before.occurred:
             raise Differs(position, f"it occurred before the last event of {fact.stream} (I8).")
-        kind, of = fact.stream.partition("-")[0], kind_of(fact.event)
-        if kind not in STREAMS:
+        kind, of, kinds = fact.stream.partition("-")[0], kind_of(fact.event), self._book.kinds
+        if kind not in kinds:
             raise Differs(position, f"there is no kind of stream like that of {fact.stream}.")
-        if of in STREAMS and of != kind:
+        if (of in kinds and of != kind) or fact.type not in self._book.events:
             raise Differs(position, f"{fact.type} is an event of {of}, not of {kind}.")
         try:
-            self._streams[fact.stream] = fold(before, fact, evolve_of(fact.stream))
+            self._streams[fact.stream] = fold(before, fact, kinds[kind])
         except Exception as error:  # whatever an impossible history makes of the rules is a finding
             sentence = f"{fact.type} does not fold upon version {before.version} of {fact.stream}: {error!r}."
             raise Differs(position, sentence) from error
@@ -119,10 +136,10 @@ def _check_names(found: Any, known: Any) -> None:
 class _Elsewhere:
     """A process that folds some of the streams. What differs in them is told as soon as it is heard of."""
 
-    def __init__(self) -> None:
+    def __init__(self, book: Book) -> None:
         context = multiprocessing.get_context("spawn")
         self._here, there = context.Pipe()
-        self._process = context.Process(target=_fold_what_comes, args=(there,), daemon=True)
+        self._process = context.Process(target=_fold_what_comes, args=(there, book), daemon=True)
         self._process.start()
         there.close()
         self._batch: list[tuple[int, bytes, bytes]] = []
@@ -155,8 +172,8 @@ class _Elsewhere:
         self._process.join()
 
 
-def _fold_what_comes(there: Connection) -> None:
-    folding = Folding()
+def _fold_what_comes(there: Connection, book: Book) -> None:
+    folding = Folding(book)
     try:
         while (batch := there.recv()) is not None:
             for each in batch:
@@ -193,15 +210,15 @@ class _Spread:
 
 
 @contextmanager
-def folding(processes: int) -> Iterator[Folds]:
+def folding(processes: int, book: Book = RULES) -> Iterator[Folds]:
     """Somebody to fold the streams: this process (0), or so many others."""
     if processes == 0:
-        yield Folding()
+        yield Folding(book)
         return
     others: list[_Elsewhere] = []
     try:
         for _ in range(processes):
-            others.append(_Elsewhere())
+            others.append(_Elsewhere(book))
         yield _Spread(others)
     finally:
         for other in others:

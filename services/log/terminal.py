@@ -14,7 +14,7 @@ from services.log.export import export
 from services.log.folder import LogRefused
 from services.log.note import Checkpoint, NoteRefused, Verifier
 from services.log.snapshot import Snapshot
-from services.log.streams import Differs
+from services.log.streams import Book, Differs
 from services.log.verify import Evidence, Verified, verify
 from services.log.vouched import Brought, Known
 from services.progress import shown
@@ -42,7 +42,7 @@ def export_log(snapshot: Snapshot, to: Path, as_json: bool) -> int:
     return 0
 
 
-def verify_log(evidence: AbstractContextManager[Evidence], brought: Brought, as_json: bool) -> int:
+def verify_log(evidence: AbstractContextManager[Evidence], brought: Brought, as_json: bool, book: Book) -> int:
     """`assent log verify [FILE]`: 0 where nothing differs, 1 where something does.
 
     Raises NoBundle, LogRefused, OSError.
@@ -51,7 +51,7 @@ def verify_log(evidence: AbstractContextManager[Evidence], brought: Brought, as_
         processes = min(PROCESSES_MAX, os.cpu_count() or 1) - 1 if opened.size >= RECORDS_FOR_PROCESSES else 0
         try:
             with shown("verify", opened.size) as report:
-                verified = verify(opened, brought, report, processes)
+                verified = verify(opened, brought, report, processes, book)
         except Differs as differs:
             found = {"ok": False, "position": differs.position, "text": differs.sentence}
             _say(json.dumps(found) if as_json else f"It is not what it was. {differs}")

@@ -20,7 +20,7 @@ from services.ids import is_keyed, is_keyed_by
 from services.log.merkle import HASH_BYTES, Frontier, leaf_hash
 from services.log.note import Verifier
 from services.log.record import Outline, outline
-from services.log.streams import Differs, Folds, folding
+from services.log.streams import RULES, Book, Differs, Folds, folding
 from services.log.tiles import HEIGHT, WIDTH, Tiling
 from services.log.vouched import OWN_STREAM, Brought, Known, Vouched
 
@@ -393,7 +393,8 @@ def verify(
     brought: Brought = Brought(),  # noqa: B008 - nothing brought along
     report: Callable[[int], None] = lambda size: None,
     processes: int = 0,
+    book: Book = RULES,
 ) -> Verified:
     """Verify all there is; `processes` others fold the streams meanwhile. Raises Differs, and what reading raises."""
-    with folding(processes) as folds:
+    with folding(processes, book) as folds:
         return Verification(evidence, brought, folds).run(report)

@@ -34,7 +34,7 @@ from services.log.merkle import Frontier, leaf_hash
 from services.log.reader import Connection, LogEnd
 from services.log.receipt import Receipt
 from services.log.record import RecordTooLarge, seal_fact
-from services.log.schema import LOG_LOCK
+from services.log.schema import MAIN, Ledger
 
 T = TypeVar("T")
 
@@ -256,9 +256,16 @@ class Writer:
     """The only way into the log. Start it, submit works, stop it."""
 
     def __init__(
-        self, conninfo: str, decider: Decider, queue_max: int = 1024, patience_seconds: float = PATIENCE_SECONDS
+        self,
+        conninfo: str,
+        decider: Decider,
+        queue_max: int = 1024,
+        patience_seconds: float = PATIENCE_SECONDS,
+        ledger: Ledger = MAIN,
     ) -> None:
+        """`conninfo` is within the ledger."""
         self._conninfo = conninfo
+        self._ledger = ledger
         self._decider = decider
         self._queue_max = queue_max
         self._patience_seconds = patience_seconds
@@ -532,7 +539,7 @@ class Writer:
         self._decider.forget()
         await self._catch_up(conn, batch)  # most of the news before the lock, which holds up every writer
         async with conn.transaction():
-            await conn.execute("SELECT pg_advisory_xact_lock(%s)", (LOG_LOCK,))
+            await conn.execute("SELECT pg_advisory_xact_lock(%s)", (self._ledger.append_lock,))
             await self._catch_up(conn, batch)
             yield
 

@@ -73,6 +73,7 @@ async def test_who_was_appointed_while_a_service_starts_may_act_at_once(
     start = Writer.start
 
     async def start_late(writer: Writer) -> None:
+        monkeypatch.setattr(Writer, "start", start)
         await cast(one)
         await start(writer)
 

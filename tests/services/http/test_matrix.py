@@ -235,6 +235,12 @@ READ: dict[str, tuple[str, tuple[str, ...], str]] = {
     "/api/v1/log/proof/{position}": ("0", WITH_SCOPE, ""),
     "/api/v1/log/consistency": ("?from=1&to=2", WITH_SCOPE, ""),
     "/api/v1/log/keys": ("", WITH_SCOPE, ""),
+    "/api/v1/trail": ("", AUDITORS, "403"),
+    "/api/v1/trail/checkpoint": ("", AUDITORS, "403"),
+    "/api/v1/trail/tile/{level}/{place}": ("0/000.p/1", AUDITORS, "403"),
+    "/api/v1/trail/tile/entries/{place}": ("000.p/1", AUDITORS, "403"),
+    "/api/v1/trail/proof/{position}": ("0", AUDITORS, "403"),
+    "/api/v1/trail/consistency": ("?from=1&to=1", AUDITORS, "403"),
     "/access/v1/evaluation": ("", EVALUATES, "403"),
     "/session": ("", (*SIGNED_IN, *MACHINES), ""),
 }

@@ -17,6 +17,7 @@ from services.log.folder import LogRefused, SignerFolder
 from services.log.merkle import Frontier, leaf_hash
 from services.log.note import Checkpoint
 from services.log.override import Found, NotWhole, accept, survey
+from services.log.schema import MAIN
 from services.log.signer import check, recover, sign_once
 from tests.services.log.grown import ORIGIN, append, as_superuser, grow, published, tell, tree
 
@@ -386,7 +387,7 @@ def test_half_a_line_of_evidence_is_passed_over(folder: SignerFolder, conn: Conn
 
 def told(capsys: pytest.CaptureFixture[str], database: str, folder: SignerFolder, **given: Any) -> tuple[int, str]:
     asked = {"operator": "rosa", "reason": "The disk was lost", "accepted": None, "as_json": False, **given}
-    code = override.command(database, folder, **asked)
+    code = override.command(database, MAIN, folder, **asked)
     return code, capsys.readouterr().out
 
 
