@@ -10,9 +10,13 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import psycopg
 import pytest
+from psycopg_pool import AsyncConnectionPool
 
 from services.assent import running
-from services.http.browsers import is_direct
+from services.http import feed
+from services.http.browsers import Browsers, is_direct
+from services.http.identity import Identity
+from services.http.sessions import Sessions
 from services.known_issuers import KnownIssuer
 from services.settings import BadSetting, Settings, read_settings
 from tests.services.http.browser import FORM, Browser, refusal
@@ -113,6 +117,34 @@ def test_what_one_may_do_is_as_it_is_with_a_token(browser: Browser, provider: Id
     browser.log_in(provider, "tom")
     refusal(draft(browser, x_csrf_token=browser.csrf), 403, "authority")
     refusal(browser.get("/api/v1/events"), 403, "authority")
+
+
+def test_a_feed_ends_with_the_session_that_reads_it(
+    browser: Browser, provider: IdentityProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "HEARTBEAT_SECONDS", 0.1)
+    browser.log_in(provider, "abe")
+    csrf = browser.csrf
+    end = browser.get("/api/v1/events?limit=1").json()["position"]
+    asked = {"accept": "text/event-stream"}
+    with browser.client.stream("GET", f"/api/v1/events?after={end}", headers=asked) as answer:
+        lines = answer.iter_lines()
+        assert next(lines).startswith(":")
+        assert browser.post("/logout", "", x_csrf_token=csrf).status_code == 200
+        assert "event: ended" in list(lines)
+
+
+async def test_a_logout_counts_at_once_in_every_process(database: str) -> None:
+    browsers = Browsers("https://assent.test", is_secure=True)
+    pools = [AsyncConnectionPool(database, open=False, min_size=1, kwargs={"autocommit": True}) for _ in range(2)]
+    async with pools[0], pools[1]:
+        here, there = (Sessions(pool, browsers, 3600, 600) for pool in pools)
+        id = await here.begin(Identity("nina", frozenset({"backdate"}), 0.0), {})
+        sent = {b"cookie": f"__Host-assent={id}".encode()}
+        found = await there.visitor(sent)
+        assert found is not None and (found.identity.person, found.identity.scopes) == ("nina", {"backdate"})
+        await here.end(id)
+        assert await there.visitor(sent) is None
 
 
 # Commands that nobody meant
