@@ -1193,7 +1193,7 @@ def denied(world: World, request: str) -> AccessRequest:
     if here is None:
         raise NotFound
     if here.outcome != "denied":
-        raise NothingToAppeal(f"The request is {here.state}; an appeal is made against a denial.", "a denial")
+        raise NothingToAppeal("An appeal is made against a denial.", "a denial")
     return here
 
 
