@@ -523,6 +523,7 @@ class Writer:
         if found.size != attempt.base:
             batch.rivals = True
         elif found.used_keys:
+            self._decider.forget()  # for it is not in the log, and there may be nothing left to decide again
             batch.jobs = await self._answer_repeated(conn, batch.jobs, found.used_keys)
         else:
             if not is_folded:

@@ -365,6 +365,16 @@ async def test_a_repetition_of_what_is_being_appended_waits_for_its_answer(datab
     assert len(assert_sound(database)) == 3
 
 
+async def test_nothing_is_decided_upon_what_a_repetition_would_have_written(database: str) -> None:
+    async with writing(database) as before:
+        await before.submit(Rename("oncd"), b"key")
+    async with writing(database) as writer:  # which has no stream in memory, so that the repetition is decided first
+        assert (await writer.submit(Rename("oncd"), b"key")).repeated
+        settled = await writer.submit(Rename("oncd"))
+    assert settled.facts[0].version == 2
+    assert_sound(database)
+
+
 async def test_what_cannot_be_decided_ahead_waits_until_nothing_is_under_way(database: str) -> None:
     registry = Registry()
     async with writing(database, registry) as writer:
