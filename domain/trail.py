@@ -91,7 +91,10 @@ class CommandRefused:
 
 @dataclass(frozen=True, slots=True)
 class SignInRefused:
-    """Somebody, nobody knows who, showed no token that is accepted; and so many `others` since the record before."""
+    """Somebody, nobody knows who, showed nothing that lets them in; and so many `others` since the record before.
+
+    Nothing: no token, session or login that is accepted; or a session, but not that they mean what their browser sends.
+    """
 
     caller: AuditorOnly[Caller]
     address: AuditorOnly[str]

@@ -87,7 +87,15 @@ from services.http.answers import JSON, LINES_JSON, Exchange, Receive, Scope, Se
 from services.http.bodies import Body, Given, body_of, check_declared, instant, minted_field, read_body
 from services.http.identity import BACKDATE, Identities, Identity
 from services.http.machines import must_be_person
-from services.http.problems import BadHeader, BadParameter, Headers, ScopeMissing, Unauthenticated, Unexpected
+from services.http.problems import (
+    BadHeader,
+    BadParameter,
+    CrossSite,
+    Headers,
+    ScopeMissing,
+    Unauthenticated,
+    Unexpected,
+)
 from services.http.recorded import Attempt, Recorded, is_recorded
 from services.log.receipt import Receipt
 
@@ -465,7 +473,7 @@ class Commands:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         try:
             identity = await self._identities.of_command(headers)
-        except Unauthenticated:
+        except (Unauthenticated, CrossSite):
             await self._recorded.signed_out(f"{PREFIX}{here.path}", scope)
             raise
         attempt = attempted(here, identity.person)

@@ -14,7 +14,7 @@ from domain.errors import Refused
 from domain.facts import SYSTEM
 from services.handle import Handler
 from services.http.answers import Exchange, Scope, id_of, request_id
-from services.http.problems import Unauthenticated
+from services.http.problems import CrossSite, LoginRefused, Unauthenticated
 from services.trail import Trail, TrailUnavailable
 
 COMMAND_STATUSES = frozenset({403, 404, 409, 412, 422})
@@ -87,7 +87,7 @@ class Recorded:
 
     async def not_shown(self, request: Request, refusal: Refused) -> None:
         """The caller is about to be told that they may not see it, or that nobody knows who they are."""
-        if isinstance(refusal, Unauthenticated):
+        if isinstance(refusal, Unauthenticated | LoginRefused | CrossSite):
             await self.signed_out(_address(request), request.scope)
         elif refusal.status in (403, 404) and (read := self._read(request)) is not None:
             caller, address, _ = read.event
@@ -97,7 +97,7 @@ class Recorded:
             await self._trail.record(read.person, event)
 
     async def signed_out(self, address: str, scope: Scope) -> None:
-        """Somebody showed no token that is accepted."""
+        """Somebody showed nothing that lets them in, or that they mean what their browser sends."""
         now = time.monotonic()
         if now - self._sign_in_at < SIGN_INS_EVERY_SECONDS:
             self._others += 1

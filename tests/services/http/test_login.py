@@ -13,7 +13,7 @@ import pytest
 from psycopg_pool import AsyncConnectionPool
 
 from services.assent import running
-from services.http import feed
+from services.http import feed, recorded
 from services.http.browsers import Browsers, is_direct
 from services.http.identity import Identity
 from services.http.sessions import Sessions
@@ -196,6 +196,20 @@ def test_a_command_with_a_token_needs_no_page(guarded: Service, provider: Identi
     token = {"authorization": f"Bearer {provider.token('nina')}"}
     body = {"customer": "northwind", "release": "gpt-5.6", "use": "x", "user_classes": ["us_person"]}
     assert guarded.client.post("/api/v1/requests?dry_run=true", json=body, headers=token).status_code == 200
+
+
+def test_logins_and_commands_that_are_refused_stand_in_the_trail(
+    browser: Browser, provider: IdentityProvider, guarded: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorded, "SIGN_INS_EVERY_SECONDS", 0.0)
+    browser.log_in(provider, "nina")
+    before = guarded.get("abe", "/trail?limit=1000").json()
+    refusal(browser.get("/login/callback?state=A&code=B"), 400, "login")
+    refusal(draft(browser), 403, "csrf")
+    refusal(browser.post("/logout", "csrf=no"), 403, "csrf")
+    items = guarded.get("abe", f"/trail?cursor={before['items'][-1]['position']}&limit=1000").json()["items"]
+    addresses = [each["data"]["address"] for each in items if each["type"] == "SignInRefused"]
+    assert addresses == ["/login/callback", "/api/v1/requests", "/logout"]
 
 
 # The way there and back
