@@ -17,7 +17,6 @@ from typing import Protocol
 
 import psycopg
 from eventsourcing.persistence import IntegrityError
-from psycopg import sql
 
 from domain.facts import Fact
 from projections.state_table import Rows, StateTable
@@ -91,7 +90,9 @@ def begin(table: StateTable, schema: str, log: "Log", position: int = -1) -> Wor
 async def create(conn: Connection, table: StateTable, schema: str, role: str) -> None:
     """Make the tables, which nobody reads yet, and the tracking row, at position -1, in one transaction."""
     async with conn.transaction():
+        await conn.execute("SELECT make_projection_schema(%s)", (schema,))
         await conn.execute(table.create(schema))
+        await conn.execute("SELECT show_projection(%s)", (schema,))
         await conn.execute(
             "INSERT INTO projection (schema, name, version, role) VALUES (%s, %s, %s, %s)",
             (schema, table.name, table.version, role),
@@ -106,7 +107,7 @@ async def index(conn: Connection, table: StateTable, schema: str) -> None:
 
 async def drop(conn: Connection, schema: str) -> None:
     async with conn.transaction():
-        await conn.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))
+        await conn.execute("SELECT drop_projection_schema(%s)", (schema,))
         await conn.execute("DELETE FROM projection WHERE schema = %s", (schema,))
 
 

@@ -43,13 +43,13 @@ class StateTable:
     keeps_past: bool = True
 
     def create(self, schema: str) -> sql.Composed:
-        """The statements that make the tables, in a schema of their own, with no other index than that of the key."""
+        """The statements that make the tables, in a schema that is there, with no other index than that of the key."""
         columns = ", ".join(f"{name} {type_}" for name, type_ in self.columns.items())
         since = ", since bigint NOT NULL" if self.keeps_past else ""
         tables = {"current": (since, self.key, f" WITH (fillfactor = {FILLED_PERCENT})")}
         if self.keeps_past:
             tables["past"] = (f"{since}, until bigint NOT NULL", (*self.key, "since"), "")
-        statements = [sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema))]
+        statements = []
         for table, (range_, key, storage) in tables.items():
             parts = sql.SQL(f"({columns}{range_}, PRIMARY KEY ({', '.join(key)})){storage}")
             statements.append(sql.SQL("CREATE TABLE {} {}").format(sql.Identifier(schema, table), parts))

@@ -38,6 +38,57 @@ CREATE UNIQUE INDEX one_building ON projection (name) WHERE role = 'building';
 COMMENT ON TABLE projection IS 'Where each projection lives and which position its rows have reached (-1: none).';
 """
 
+SCHEMA_NAME = "^[a-z][a-z_]{0,40}_(v[0-9]+(_[0-9]+)?|replay)$"
+"""What a schema of a projection is called; a regular expression of Postgres."""
+
+SCHEMAS = f"""
+CREATE FUNCTION make_projection_schema(schema text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    may record;
+BEGIN
+    IF schema !~ '{SCHEMA_NAME}' THEN
+        RAISE EXCEPTION '% is no name for the schema of a projection.', schema USING ERRCODE = 'invalid_name';
+    END IF;
+    EXECUTE format('CREATE SCHEMA %I', schema);
+    FOR may IN
+        SELECT pg_get_userbyid(grantee) AS role, CASE privilege_type WHEN 'SELECT' THEN 'USAGE' ELSE 'CREATE' END AS act
+        FROM pg_class, aclexplode(relacl)
+        WHERE pg_class.oid = 'public.projection'::regclass AND privilege_type IN ('SELECT', 'INSERT') AND grantee <> 0
+    LOOP
+        EXECUTE format('GRANT %s ON SCHEMA %I TO %I', may.act, schema, may.role);
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION make_projection_schema IS
+    'A schema that those use who see the table projection, and in which those make tables who add to it.';
+
+CREATE FUNCTION show_projection(schema text) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    may record;
+BEGIN
+    FOR may IN
+        SELECT pg_get_userbyid(grantee) AS role FROM pg_class, aclexplode(relacl)
+        WHERE pg_class.oid = 'public.projection'::regclass AND privilege_type = 'SELECT' AND grantee <> 0
+    LOOP
+        EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA %I TO %I', schema, may.role);
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION show_projection IS 'The tables of that schema are read by those who see the table projection.';
+
+CREATE FUNCTION drop_projection_schema(schema text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF schema !~ '{SCHEMA_NAME}' THEN
+        RAISE EXCEPTION '% is no name for the schema of a projection.', schema USING ERRCODE = 'invalid_name';
+    END IF;
+    EXECUTE format('DROP SCHEMA IF EXISTS %I CASCADE', schema);
+END $$;
+
+REVOKE ALL ON FUNCTION make_projection_schema, show_projection, drop_projection_schema FROM PUBLIC;
+"""  # noqa: S608 - the constant above
+"""How a projector that may make no schema of its own choice gets one for a projection."""
+
 POLL_SECONDS_MAX = 0.05
 
 

@@ -33,6 +33,7 @@ from services.postgres import Server, open_database
 from services.project import MIGRATIONS as PROJECTION_MIGRATIONS
 from services.project import Projecting
 from services.replica import Replica
+from services.roles import Logins, grant, logins_of
 from services.settings import Settings
 from services.timers import Timers
 from services.trail import Trail, check_trail_at_start, signer_folder
@@ -60,6 +61,7 @@ class Assent:
     app: Any
     handler: Handler
     is_new: bool
+    shortcoming: str
 
     def use_real_clock(self) -> None:
         """From now on, time goes on by itself."""
@@ -73,11 +75,22 @@ def clock_of(settings: Settings) -> Clock:
     return RealClock()
 
 
+def prepared(conninfo: str, settings: Settings) -> Logins:
+    """The database with the tables of this version, and how each part logs in to it.
+
+    Raises RolesRefused, MigrationRefused.
+    """
+    found = logins_of(conninfo, settings)
+    migrate(found.owner, MIGRATIONS)
+    grant(found)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class _Database:
-    """The migrated database, whose log is the one that was signed."""
+    """The migrated database, whose log is the one that was signed. The pool is the reader's."""
 
-    conninfo: str
+    logins: Logins
     pool: Pool
     folder: SignerFolder
     trail_folder: SignerFolder
@@ -85,56 +98,62 @@ class _Database:
 
 @asynccontextmanager
 async def _database(settings: Settings) -> AsyncIterator[_Database]:
-    """Bring it up, look after it, leave it. Raises PostgresUnavailable, MigrationRefused or LogRefused."""
+    """Bring it up, look after it, leave it.
+
+    Raises PostgresUnavailable, RolesRefused, MigrationRefused or LogRefused.
+    """
     server = open_database(settings)
     conninfo = await asyncio.to_thread(server.start)
     try:
-        await asyncio.to_thread(migrate, conninfo, MIGRATIONS)
+        found = await asyncio.to_thread(prepared, conninfo, settings)
+        if found.shortcoming:
+            _log.warning("%s", found.shortcoming)
         folder = SignerFolder(settings.data / "signer", settings.origin)
         trail_folder = signer_folder(settings.data, settings.origin)
-        await asyncio.to_thread(check_at_start, conninfo, folder)
-        await asyncio.to_thread(check_trail_at_start, conninfo, trail_folder)
-        pool: Pool = AsyncConnectionPool(
-            conninfo,
-            min_size=2,
-            max_size=12,
-            open=False,
-            kwargs={"autocommit": True},
-            timeout=5.0,
-            reconnect_timeout=2.0,
-        )
+        await asyncio.to_thread(check_at_start, found.signer, folder)
+        await asyncio.to_thread(check_trail_at_start, found.signer, trail_folder)
+        pool = _pool(found.reader, 2, 12)
         async with pool, _doing(postgres=_look_after(server, pool)):
-            yield _Database(conninfo, pool, folder, trail_folder)
+            yield _Database(found, pool, folder, trail_folder)
     finally:
         await asyncio.to_thread(server.stop)
+
+
+def _pool(conninfo: str, least: int, most: int) -> Pool:
+    options: dict[str, Any] = {"open": False, "kwargs": {"autocommit": True}, "timeout": 5.0, "reconnect_timeout": 2.0}
+    return AsyncConnectionPool(conninfo, min_size=least, max_size=most, **options)
 
 
 @asynccontextmanager
 async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Assent]:
     """Serve, and do what `roles` says beside it; end in reverse order.
 
-    Raises PostgresUnavailable, MigrationRefused or LogRefused.
+    Raises PostgresUnavailable, RolesRefused, MigrationRefused or LogRefused.
     """
-    async with _database(settings) as database:
-        conninfo, pool = database.conninfo, database.pool
-        vault = Vault(pool, MasterKeys(settings.data / "keys"))
+    async with (
+        _database(settings) as database,
+        _pool(database.logins.vault, 1, 4) as vault_pool,
+        _pool(database.logins.door, 1, 4) as door,
+    ):
+        logins, pool = database.logins, database.pool
+        vault = Vault(vault_pool, MasterKeys(settings.data / "keys"))
         erasures = Erasures(vault)
         replica = Replica(erasures.hear)
-        handler = Handler(settings, conninfo, pool, clock or clock_of(settings), replica, vault)
+        handler = Handler(settings, logins.writer, pool, clock or clock_of(settings), replica, vault)
         timers = Timers(handler, pool)
-        trail = Trail(conninfo, conninfo, database.trail_folder, lambda: handler.clock, settings.queue_max)
+        trail = Trail(logins.writer, logins.auditor, database.trail_folder, lambda: handler.clock, settings.queue_max)
         await handler.writer.start()
-        await replica.load(conninfo)  # later than the writer, whose decisions must not miss an office
+        await replica.load(logins.reader)  # later than the writer, whose decisions must not miss an office
         is_new = handler.writer.end.size == 0
         await bootstrap(handler, settings, database.folder)
-        work = {"replica": replica.follow(conninfo, handler.writer.is_own), "erasures": erasures.run()}
+        work = {"replica": replica.follow(logins.reader, handler.writer.is_own), "erasures": erasures.run()}
         if "timers" in settings.roles:
             work["timers"] = timers.run()
         async with _doing(**work), _following(database, settings, settings.roles), trail:
             try:
-                projecting = Projecting(conninfo)
-                app = build_app(settings, handler, pool, vault, projecting, database.folder, timers.advance, trail)
-                yield Assent(app, handler, is_new)
+                standing = Projecting(logins.reader)
+                app = build_app(settings, handler, pool, door, vault, standing, database.folder, timers.advance, trail)
+                yield Assent(app, handler, is_new, logins.shortcoming)
             finally:
                 await handler.writer.stop()
 
@@ -149,13 +168,14 @@ async def following(settings: Settings) -> AsyncIterator[None]:
 @asynccontextmanager
 async def _following(database: _Database, settings: Settings, roles: frozenset[str]) -> AsyncIterator[None]:
     """What follows from the log, as far as these roles go."""
+    logins = database.logins
     signers = [
-        Signer(database.conninfo, database.folder),
-        Signer(TRAIL.within(database.conninfo), database.trail_folder, TRAIL),
+        Signer(logins.signer, database.folder),
+        Signer(TRAIL.within(logins.signer), database.trail_folder, TRAIL),
     ]
-    work = {"projector": Projecting(database.conninfo).run()} if "project" in roles else {}
+    work = {"projector": Projecting(logins.projector).run()} if "project" in roles else {}
     if "sign" in roles and settings.witnesses:
-        work["cosigning"] = cosigning(database.conninfo, settings.witnesses)
+        work["cosigning"] = cosigning(logins.signer, settings.witnesses)
     async with _doing(**work):
         if "sign" in roles:
             for signer in signers:

@@ -29,7 +29,7 @@ import psycopg
 import uvicorn
 
 from services import demo
-from services.assent import MIGRATIONS, Assent, following, running
+from services.assent import Assent, following, prepared, running
 from services.clock import ManualClock
 from services.http.identity import BACKDATE, DevelopmentIssuer, DevelopmentOnly
 from services.http.protocol import Protocol
@@ -39,11 +39,12 @@ from services.log.folder import LogRefused, SignerFolder
 from services.log.schema import MAIN, TRAIL, Ledger
 from services.log.snapshot import Snapshot
 from services.log.streams import READINGS, RULES
-from services.migrations import MigrationRefused, migrate
+from services.migrations import MigrationRefused
 from services.play import BadScenario, Player, StepFailed, Steps, first_instant, read_scenario
 from services.postgres import PostgresUnavailable, open_database
 from services.project import command as project
 from services.replay import life
+from services.roles import Logins, RolesRefused
 from services.settings import BadSetting, Settings, read_settings
 from services.trail import signer_folder
 from services.witness import Witness, WitnessFolder, WitnessUnable
@@ -131,6 +132,8 @@ async def serve(settings: Settings, told: bool) -> int:
         rarely_collect()
         async with serving(assent.app, settings) as (_, address):
             print(greeting(address, settings), flush=True)
+            if assent.shortcoming:
+                print(f"\nNote: {assent.shortcoming}", flush=True)
             await stop.wait()
             print("Stopping.", flush=True)
     return 0
@@ -233,6 +236,7 @@ async def play(settings: Settings, steps: Steps, url: str | None, say: Callable[
             clock_start=start or datetime.now(UTC),
             database_url="",
             database_url_file=None,
+            database_logins=None,
         )
         async with (
             running(own) as assent,
@@ -251,18 +255,17 @@ async def _play(player: Player, steps: Steps) -> int:
 # The log and the projections
 
 
-def with_database(settings: Settings, act: Callable[[str], int]) -> int:
+def with_database(settings: Settings, act: Callable[[Logins], int]) -> int:
     """Do something with the migrated database, started for the purpose where it does not run."""
     with open_database(settings) as conninfo:
-        migrate(conninfo, MIGRATIONS)
-        return act(conninfo)
+        return act(prepared(conninfo, settings))
 
 
 def replay(settings: Settings, stream: str, at: datetime | None, as_json: bool) -> int:
     """Print the life of a stream, read through the library's event store; 1 where nothing is known of it."""
 
-    def act(conninfo: str) -> int:
-        entries = life(conninfo, stream, at)
+    def act(logins: Logins) -> int:
+        entries = life(logins.auditor, stream, at)
         if not entries:
             print(f"The log knows no stream {stream!r}.", file=sys.stderr)
             return 1
@@ -277,8 +280,8 @@ def replay(settings: Settings, stream: str, at: datetime | None, as_json: bool) 
 def show_checkpoint(settings: Settings, ledger: Ledger, as_json: bool) -> int:
     """Print the newest signed checkpoint; 1 where there is none yet."""
 
-    def act(conninfo: str) -> int:
-        with psycopg.connect(ledger.within(conninfo)) as conn:
+    def act(logins: Logins) -> int:
+        with psycopg.connect(ledger.within(logins.auditor)) as conn:
             row = conn.execute("SELECT size, note FROM cosigned_checkpoint ORDER BY size DESC LIMIT 1").fetchone()
         if row is None:
             print("Nothing is signed yet.", file=sys.stderr)
@@ -377,6 +380,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         BadScenario,
         DevelopmentOnly,
         PostgresUnavailable,
+        RolesRefused,
         MigrationRefused,
         LogRefused,
         NoBundle,
@@ -420,13 +424,15 @@ def _run(given: argparse.Namespace, settings: Settings) -> int:
         case "log":
             return _log(given, settings)
         case "projections":
-            return with_database(settings, lambda conninfo: project(conninfo, given.action, given.name, given.json))
+            return with_database(
+                settings, lambda logins: project(logins.projector, given.action, given.name, given.json)
+            )
         case "import":
             from services import imports
 
-            def take(conninfo: str) -> int:
+            def take(logins: Logins) -> int:
                 return _loop(
-                    imports.command(settings, conninfo, given.file, given.person, given.name, as_json=given.json)
+                    imports.command(settings, logins, given.file, given.person, given.name, as_json=given.json)
                 )
 
             return with_database(settings, take)
@@ -444,9 +450,9 @@ def _log(given: argparse.Namespace, settings: Settings) -> int:
     else:
         ledger, folder, book = MAIN, SignerFolder(settings.data / "signer", settings.origin), RULES
 
-    def snapshot(conninfo: str) -> Snapshot:
+    def snapshot(logins: Logins) -> Snapshot:
         witnesses = () if given.trail else [witness.key for witness in settings.witnesses]
-        return Snapshot(ledger.within(conninfo), folder, witnesses)
+        return Snapshot(ledger.within(logins.auditor), folder, witnesses)
 
     match given.action:
         case "checkpoint":
@@ -466,7 +472,7 @@ def _log(given: argparse.Namespace, settings: Settings) -> int:
             operator = given.operator or getuser()
             return with_database(
                 settings,
-                lambda at: command(at, ledger, folder, operator, given.reason, given.accept, given.json),
+                lambda at: command(at.signer, ledger, folder, operator, given.reason, given.accept, given.json),
             )
         case _:
             raise AssertionError(given.action)

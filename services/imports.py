@@ -8,7 +8,7 @@ it, a row is one append, and from the first refused line on nothing of it is wri
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
@@ -47,6 +47,7 @@ from services.master_keys import MasterKeys
 from services.play import KINDS, BadScenario, Player, Step, StepFailed
 from services.project import Projecting
 from services.replica import Replica
+from services.roles import Logins
 from services.settings import Settings
 from services.timers import Timers
 from services.trail import Trail, signer_folder
@@ -427,16 +428,20 @@ class _People(Replica):
 
 @asynccontextmanager
 async def importing(
-    settings: Settings, conninfo: str, person: str, name: str, since: datetime | None, clock: Clock | None = None
+    settings: Settings, logins: Logins, person: str, name: str, since: datetime | None, clock: Clock | None = None
 ) -> AsyncIterator[Importer]:
     """An importer on a migrated database. An empty log begins at `since`. Raises NotAuthorised, LogRefused."""
     folder = SignerFolder(settings.data / "signer", settings.origin)
-    await asyncio.to_thread(check_at_start, conninfo, folder)
+    await asyncio.to_thread(check_at_start, logins.signer, folder)
     options = {"autocommit": True}
-    async with AsyncConnectionPool(conninfo, min_size=1, max_size=8, open=False, kwargs=options) as pool:
-        vault, people = Vault(pool, MasterKeys(settings.data / "keys")), _People()
+    async with (
+        AsyncConnectionPool(logins.reader, min_size=1, max_size=8, open=False, kwargs=options) as pool,
+        AsyncConnectionPool(logins.vault, min_size=1, max_size=8, open=False, kwargs=options) as vault_pool,
+        AsyncConnectionPool(logins.door, min_size=0, max_size=1, open=False, kwargs=options) as door,
+    ):
+        vault, people = Vault(vault_pool, MasterKeys(settings.data / "keys")), _People()
         own = replace(settings, states_max=min(settings.states_max, STATES_MAX))
-        handler = Handler(own, conninfo, pool, clock or clock_of(settings), people, vault)
+        handler = Handler(own, logins.writer, pool, clock or clock_of(settings), people, vault)
         await handler.writer.start()
         try:
             size = handler.writer.end.size
@@ -444,7 +449,16 @@ async def importing(
                 await people.load_people(conn, size)
             await bootstrap(handler, settings, folder, since)
             must_be_records_officer(handler, person)
-            async with _reading(settings, conninfo, handler, pool, vault, folder) as client:
+            projecting = Projecting(logins.projector)
+            timers = Timers(handler, pool)
+
+            async def make(until_done: AsyncExitStack) -> Any:
+                own = signer_folder(settings.data, settings.origin)
+                trail = Trail(logins.writer, logins.auditor, own, lambda: handler.clock, settings.queue_max)
+                await until_done.enter_async_context(trail)
+                return build_app(settings, handler, pool, door, vault, projecting, folder, timers.advance, trail)
+
+            async with _reading(make, projecting) as client:
                 yield Importer(
                     client,
                     DevelopmentIssuer(settings).issue if settings.mode == "development" else _no_token,
@@ -472,19 +486,14 @@ def _no_token(person: str) -> str:
 
 @asynccontextmanager
 async def _reading(
-    settings: Settings, conninfo: str, handler: Handler, pool: Pool, vault: Vault, folder: SignerFolder
+    make: Callable[[AsyncExitStack], Awaitable[Any]], projecting: Projecting
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client that is answered from projections; they and the application are made when something is read first."""
     made: list[Any] = []
-    projecting = Projecting(conninfo)
 
     async def answer(scope: Any, receive: Any, send: Any) -> None:
         if not made:
-            own = signer_folder(settings.data, settings.origin)
-            trail = Trail(conninfo, conninfo, own, lambda: handler.clock, settings.queue_max)
-            await until_done.enter_async_context(trail)
-            app = build_app(settings, handler, pool, vault, projecting, folder, Timers(handler, pool).advance, trail)
-            made.extend((app, asyncio.create_task(projecting.run(), name="projector")))
+            made.extend((await make(until_done), asyncio.create_task(projecting.run(), name="projector")))
         await made[0](scope, receive, send)
 
     transport = httpx.ASGITransport(app=answer)
@@ -512,7 +521,7 @@ class Problem:
 
 
 async def command(
-    settings: Settings, conninfo: str, path: Path, person: str | None, name: str | None, as_json: bool
+    settings: Settings, logins: Logins, path: Path, person: str | None, name: str | None, as_json: bool
 ) -> int:
     """`assent import FILE`: 0 all is in the log; 1 a line, or the importer, was refused; 2 the storage failed."""
     tally, began, code = Tally(), time.monotonic(), 0
@@ -521,7 +530,7 @@ async def command(
         with path.open("rb") as file:
             since = first_instant(file, settings.body_bytes_max)
             file.seek(0)
-            async with importing(settings, conninfo, person or settings.root, name or path.name, since) as importer:
+            async with importing(settings, logins, person or settings.root, name or path.name, since) as importer:
                 tally, began = importer.tally, time.monotonic()
                 with _shown(path) as report:
                     await importer.take(file, report)

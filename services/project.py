@@ -25,7 +25,10 @@ from services.log.follower import follow
 from services.migrations import Migration
 from services.progress import shown
 
-MIGRATIONS: tuple[Migration, ...] = (Migration(200, "projections", tracking.TABLES),)
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(200, "projections", tracking.TABLES),
+    Migration(201, "projection schemas", tracking.SCHEMAS),
+)
 
 CONNECTIONS_MAX = 4
 RETRY_SECONDS_MAX = 5.0

@@ -50,7 +50,7 @@ def _folder(value: str) -> Path:
     return Path(value).expanduser().absolute()
 
 
-def _optional_file(value: str) -> Path | None:
+def _optional_path(value: str) -> Path | None:
     return Path(value).expanduser().absolute() if value else None
 
 
@@ -143,7 +143,13 @@ class Settings:
         "DATABASE_URL", "", _database_url, "Use this Postgres (15 or newer) instead of the embedded one."
     )
     database_url_file: Path | None = _setting(
-        "DATABASE_URL_FILE", "", _optional_file, "File that holds the value of `DATABASE_URL`: a secret of a container."
+        "DATABASE_URL_FILE", "", _optional_path, "File that holds the value of `DATABASE_URL`: a secret of a container."
+    )
+    database_logins: Path | None = _setting(
+        "DATABASE_LOGINS",
+        "",
+        _optional_path,
+        "Folder of the database's roles, where an operator made them: a file for each part, as docs/roles.md says.",
     )
     host: str = _setting("ASSENT_HOST", "127.0.0.1", _text, "Address to listen on.")
     port: int = _setting("ASSENT_PORT", "8000", _number(0, 65_535), "Port to listen on; 0 takes a free one.")

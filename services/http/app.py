@@ -56,19 +56,23 @@ def build_app(
     settings: Settings,
     handler: Handler,
     pool: AsyncConnectionPool[Any],
+    door: AsyncConnectionPool[Any],
     vault: Vault,
     projecting: Projecting,
     folder: SignerFolder,
     advance: Advance,
     trail_: Trail,
 ) -> "Door":
-    """The ASGI application. `advance` moves a manual clock, and lets what falls due happen. Raises DevelopmentOnly."""
+    """The ASGI application. It reads by `pool`; sessions are kept by `door`. Raises DevelopmentOnly.
+
+    `advance` moves a manual clock, and lets what falls due happen.
+    """
 
     def now() -> datetime:
         return handler.clock.now()  # of the clock that it has by then
 
-    issuers, uses = issuers_of(settings), KeyUses(pool, now)
-    sessions = Sessions(pool, browsers_of(settings), settings.session_hours * 3600, settings.session_idle_minutes * 60)
+    issuers, uses = issuers_of(settings), KeyUses(door, now)
+    sessions = Sessions(door, browsers_of(settings), settings.session_hours * 3600, settings.session_idle_minutes * 60)
     identities = Identities(issuers.all(), Machines(handler, uses), sessions)
     recorded = Recorded(trail_, handler)
     reads = Reads(handler, pool, vault, identities, recorded)

@@ -8,6 +8,7 @@ signer's folder; the first thing that the service appends afterwards is the even
 import heapq
 import json
 import sys
+import time
 from base64 import b64encode
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +34,14 @@ from services.progress import shown
 PAGE_ROWS = 5000
 CHECKPOINTS_TRIED = 100
 """How many of the newest fitting checkpoints are asked for our signature; the others say no more than these."""
+
+GONE_SECONDS_MAX = 2.0
+"""How long the server may take to notice that a connection was closed."""
+
+_OTHERS = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND usename IS NOT NULL"""
+"""Of other roles' connections not even the kind is shown, but whose they are; Postgres' own workers are nobody's."""
 
 Report = Callable[[int], None]
 _NO_SIZE = 2**63
@@ -280,10 +289,9 @@ def _must_be_alone(conn: Connection[Any], ledger: Ledger, held: bool) -> None:
     locked = conn.execute(
         "SELECT pg_try_advisory_lock(%s), pg_try_advisory_lock(%s)", (ledger.signer_lock, ledger.append_lock)
     ).fetchone()
-    others = conn.execute(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
-        "AND backend_type = 'client backend'"
-    ).fetchone()
+    deadline = time.monotonic() + GONE_SECONDS_MAX
+    while (others := conn.execute(_OTHERS).fetchone()) != (0,) and time.monotonic() < deadline:
+        time.sleep(0.02)
     if not held or locked != (True, True) or others != (0,):
         raise LogRefused(
             "Somebody is connected to the database, or signs. Stop the service, every process of it, and try again."

@@ -69,7 +69,7 @@ async def test_rows_do_not_depend_on_how_the_log_was_cut_into_batches(log: str) 
     append(log, story.facts)
     async with await connected(log) as conn, reading(log) as source:
         for table in PROJECTIONS:
-            at_once, one_by_one = (begin(table, schema, source) for schema in (f"{table.name}_a", f"{table.name}_b"))
+            at_once, one_by_one = (begin(table, schema, source) for schema in (f"{table.name}_v1", f"{table.name}_v2"))
             for work, batches in ((at_once, [story.facts]), (one_by_one, [[fact] for fact in story.facts])):
                 await create(conn, table, work.schema, "retired")
                 await conn.execute("UPDATE projection SET role = 'building' WHERE schema = %s", (work.schema,))

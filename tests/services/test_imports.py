@@ -33,6 +33,7 @@ from services.imports import ROW_LINES, Importer, Stopped, Tally, first_instant,
 from services.log import reader
 from services.log.writer import Settled
 from services.play import Player, read_scenario
+from services.roles import Logins
 from services.settings import Settings
 from services.timers import Timers
 from tests.benchmarks import command as benchmark
@@ -100,7 +101,7 @@ def text(lines: Iterable[Line | str]) -> bytes:
 async def importer(database: str, folder: Path, since: datetime = BEGIN, **more: Any) -> AsyncIterator[Importer]:
     settings = Settings(data=folder, database_url=database)
     given = {"person": "root", "name": "story", **more}
-    async with importing(settings, database, given["person"], given["name"], since, LATER) as found:
+    async with importing(settings, Logins.of_one(database), given["person"], given["name"], since, LATER) as found:
         yield found
 
 

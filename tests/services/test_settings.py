@@ -29,6 +29,7 @@ def test_each_setting_is_read_from_its_variable() -> None:
         "ASSENT_DATA": "/srv/assent",
         "DATABASE_URL": "postgresql://assent@db/assent",
         "DATABASE_URL_FILE": "",
+        "DATABASE_LOGINS": "/srv/logins",
         "ASSENT_HOST": "0.0.0.0",  # noqa: S104
         "ASSENT_PORT": "9000",
         "ASSENT_MODE": "development",
