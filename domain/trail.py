@@ -101,10 +101,28 @@ class SignInRefused:
     others: AuditorOnly[int]
 
 
-Event = DocumentRead | ListRead | EventsRead | ReadRefused | CommandRefused | SignInRefused
-EVENTS: dict[str, type] = {
-    event.__name__: event for event in (DocumentRead, ListRead, EventsRead, ReadRefused, CommandRefused, SignInRefused)
-}
+@dataclass(frozen=True, slots=True)
+class ExportRun:
+    """An operator at a terminal has the log of this `origin`, of so many records, written to a file."""
+
+    caller: AuditorOnly[Caller]
+    operator: AuditorOnly[str]
+    origin: AuditorOnly[str]
+    size: AuditorOnly[int]
+
+
+Event = DocumentRead | ListRead | EventsRead | ReadRefused | CommandRefused | SignInRefused | ExportRun
+_EVENTS: tuple[type, ...] = (
+    DocumentRead,
+    ListRead,
+    EventsRead,
+    ReadRefused,
+    CommandRefused,
+    SignInRefused,
+    ExportRun,
+)
+EVENTS = {event.__name__: event for event in _EVENTS}
+"""Every event of the trail by its stable name."""
 
 RECORDED: Mapping[str, str] = {
     "/api/v1/requests": "request",

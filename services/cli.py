@@ -28,6 +28,7 @@ import msgspec
 import psycopg
 import uvicorn
 
+from domain.trail import Caller, ExportRun
 from services import demo
 from services.assent import Assent, following, prepared, running
 from services.clock import ManualClock
@@ -46,7 +47,7 @@ from services.project import command as project
 from services.replay import life
 from services.roles import Logins, RolesRefused
 from services.settings import BadSetting, Settings, read_settings
-from services.trail import signer_folder
+from services.trail import TrailUnavailable, record_at_terminal, signer_folder
 from services.witness import Witness, WitnessFolder, WitnessUnable
 
 TOKEN_SECONDS = 12 * 3600
@@ -277,6 +278,20 @@ def replay(settings: Settings, stream: str, at: datetime | None, as_json: bool) 
     return with_database(settings, act)
 
 
+def export_log(settings: Settings, snapshot: Snapshot, logins: Logins, to: Path, as_json: bool) -> int:
+    """Write what is signed to a file, once it is recorded who did so."""
+
+    def record(size: int) -> None:
+        event = ExportRun(Caller((), "", "terminal"), getuser(), snapshot.origin, size)
+        try:
+            folder = signer_folder(settings.data, settings.origin)
+            record_at_terminal(logins.writer, logins.auditor, folder, event)
+        except TrailUnavailable as refusal:
+            raise Unable(refusal.detail) from refusal
+
+    return terminal.export_log(snapshot, to, as_json, record)
+
+
 def show_checkpoint(settings: Settings, ledger: Ledger, as_json: bool) -> int:
     """Print the newest signed checkpoint; 1 where there is none yet."""
 
@@ -460,7 +475,7 @@ def _log(given: argparse.Namespace, settings: Settings) -> int:
         case "key":
             return show_key(folder)
         case "export":
-            return with_database(settings, lambda at: terminal.export_log(snapshot(at), given.to, given.json))
+            return with_database(settings, lambda at: export_log(settings, snapshot(at), at, given.to, given.json))
         case "verify":
             known = terminal.brought_along(given.key, given.witness, given.checkpoint)
             if given.file is not None:

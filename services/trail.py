@@ -10,17 +10,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from psycopg_pool import AsyncConnectionPool
 
 from domain import log, trail
 from domain.errors import Refused
 from domain.facts import SYSTEM, By, Fact
-from services.clock import Clock
+from services.clock import Clock, RealClock
 from services.log import reader
 from services.log.folder import LogRefused, SignerFolder
 from services.log.reader import Connection, LogEnd, Pool
 from services.log.schema import TRAIL
-from services.log.signer import check_at_start
+from services.log.signer import check, check_at_start
 from services.log.writer import Decision, Settled, Writer
 
 POOL_MAX = 4
@@ -102,6 +103,15 @@ class Trail:
         await self._writer.stop()
         await self.pool.close()
 
+    def signed(self) -> tuple[int, int]:
+        """How much of the trail is signed, and how much there is. Blocks. Raises LogRefused, psycopg.Error."""
+        conninfo = self.pool.conninfo
+        assert isinstance(conninfo, str)
+        with psycopg.connect(conninfo, autocommit=True) as conn:
+            signed = check(conn, self._folder)
+            ((size,),) = conn.execute("SELECT coalesce(max(size), 0) FROM tree_head").fetchall()
+        return signed.size if signed else 0, size
+
     async def record(self, person: str, event: trail.Event) -> None:
         """Returns once it is in the trail for good. Raises TrailUnavailable."""
         try:
@@ -119,6 +129,20 @@ class Trail:
             self._writer.put((person, event), None, None, told)
         except Refused as refusal:
             told(refusal)
+
+
+def record_at_terminal(writing: str, reading: str, folder: SignerFolder, event: trail.Event) -> None:
+    """Record what is done without a service, before it is done. Raises TrailUnavailable, LogRefused."""
+
+    async def record() -> None:
+        clock = RealClock()
+        async with Trail(writing, reading, folder, lambda: clock, queue_max=1) as here:
+            await here.record(SYSTEM.person, event)
+
+    try:
+        asyncio.run(record())
+    except psycopg.Error as error:
+        raise _unavailable(error) from error
 
 
 def _unavailable(error: Exception) -> TrailUnavailable:

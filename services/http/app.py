@@ -97,7 +97,7 @@ def build_app(
     framework.include_router(log.router(reads))
     framework.include_router(login.router(issuers, sessions, identities))
     framework.include_router(trail.router(reads, trail_.pool))
-    framework.include_router(operations.router(handler, pool, projecting, folder))
+    framework.include_router(operations.router(handler, pool, projecting, folder, trail_))
     if settings.mode == "development":
         framework.include_router(operations.clock_router(handler, advance))
     framework.include_router(description.router(framework))

@@ -50,24 +50,23 @@ def position_of(last_event_id: str | None) -> int | None:
 async def events(
     after: int, page: Page, known: Callable[[], int], grown: Grown, may_read: Callable[[], Awaitable[None]]
 ) -> AsyncIterator[bytes]:
-    """The records after a position, then those to come, for as long as `may_read` does not refuse it."""
+    """The records after a position, then those to come, for as long as neither `page` nor `may_read` refuses it."""
     yield f": who takes nothing for {PATIENCE_SECONDS:g} seconds is cut off\nretry: {RETRY_MILLISECONDS}\n\n".encode()
-    while True:
-        searched = known()
-        found = await page(after)
-        if found:
-            yield b"".join(map(_told, found))
-            after = msgspec.json.decode(found[-1], type=_Position).position
-            continue
-        after = max(after, searched)
-        if not await grown(after + 1, HEARTBEAT_SECONDS):
-            yield b": still here\n" + (b"id: %d\n\n" % after if after >= 0 else b"\n")
-        try:
+    try:
+        while True:
+            searched = known()
+            found = await page(after)
+            if found:
+                yield b"".join(map(_told, found))
+                after = msgspec.json.decode(found[-1], type=_Position).position
+                continue
+            after = max(after, searched)
+            if not await grown(after + 1, HEARTBEAT_SECONDS):
+                yield b": still here\n" + (b"id: %d\n\n" % after if after >= 0 else b"\n")
             await may_read()
-        except Refused as refusal:
-            yield b"event: ended\ndata: " + msgspec.json.encode({"rule": refusal.rule, "detail": refusal.detail})
-            yield b"\n\n"
-            return
+    except Refused as refusal:
+        yield b"event: ended\ndata: " + msgspec.json.encode({"rule": refusal.rule, "detail": refusal.detail})
+        yield b"\n\n"
 
 
 class _Position(msgspec.Struct):

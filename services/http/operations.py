@@ -1,6 +1,7 @@
 """Is the service up, and can it serve? And, in development mode, what time shall it be?"""
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -19,11 +20,14 @@ from services.http.problems import MalformedBody
 from services.http.reads import json_response
 from services.log.folder import LogRefused, SignerFolder
 from services.log.signer import check_at_start
+from services.trail import Trail
 
 BODY_BYTES_MAX = 1024
 WAIT_SECONDS_MAX = 2.0
 STILL_SECONDS_MAX = 15.0
 """How long projections and signer may stand still behind a log that has grown; as long as they go on, they are well."""
+
+_log = logging.getLogger(__name__)
 
 Advance = Callable[[datetime], Awaitable[None]]
 
@@ -76,7 +80,9 @@ class MoveTo(msgspec.Struct, forbid_unknown_fields=True):
     to: Annotated[datetime, msgspec.Meta(tz=True)]
 
 
-def router(handler: Handler, pool: AsyncConnectionPool[Any], projecting: Projecting, folder: SignerFolder) -> APIRouter:
+def router(
+    handler: Handler, pool: AsyncConnectionPool[Any], projecting: Projecting, folder: SignerFolder, trail: Trail
+) -> APIRouter:
     here = APIRouter(tags=["operations"])
     pace = Pace()
 
@@ -86,7 +92,7 @@ def router(handler: Handler, pool: AsyncConnectionPool[Any], projecting: Project
 
     @here.get("/readyz", summary="Database, projections and signer are well")
     async def readyz() -> Response:
-        found = await readiness(handler, pool, projecting, folder, pace)
+        found = await readiness(handler, pool, projecting, folder, trail, pace)
         response = json_response(found)
         response.status_code = 200 if found.ready else 503
         return response
@@ -118,7 +124,12 @@ def clock_router(handler: Handler, advance: Advance) -> APIRouter:
 
 
 async def readiness(
-    handler: Handler, pool: AsyncConnectionPool[Any], projecting: Projecting, folder: SignerFolder, pace: Pace
+    handler: Handler,
+    pool: AsyncConnectionPool[Any],
+    projecting: Projecting,
+    folder: SignerFolder,
+    trail: Trail,
+    pace: Pace,
 ) -> Readiness:
     """What serving needs, one by one."""
     conninfo = pool.conninfo
@@ -128,11 +139,12 @@ async def readiness(
             standings = await projecting.standings()
             size = handler.replica.position + 1
             signed = await asyncio.to_thread(_signed, conninfo, folder, size, pace)
+            recorded = await asyncio.to_thread(_recorded, trail, pace)
     except (psycopg.Error, TimeoutError) as error:
         return Readiness(False, [Check("database", False, f"it does not answer ({type(error).__name__})")])
     live = {each.name: each for each in standings if each.role == "live"}
     projections = [_projection(table.name, live.get(table.name), size, pace) for table in PROJECTIONS]
-    checks = [Check("database", True, "it answers"), signed, *projections]
+    checks = [Check("database", True, "it answers"), signed, recorded, *projections]
     return Readiness(all(check.ok for check in checks), checks)
 
 
@@ -144,6 +156,18 @@ def _signed(conninfo: str, folder: SignerFolder, end: int, pace: Pace) -> Check:
     except LogRefused as refused:
         return Check("signer", False, str(refused))
     return _paced("signer", "signed up to size", signed.size if signed else 0, end, pace)
+
+
+def _recorded(trail: Trail, pace: Pace) -> Check:
+    """As `_signed`, of the trail; without a number, for how much others read is nobody's business who asks this."""
+    try:
+        signed, size = trail.signed()
+    except LogRefused as refused:
+        _log.error("%s", refused)
+        return Check("trail", False, "it is not what was signed; the service's own log says how")
+    if pace.still_seconds("trail", signed, size) <= STILL_SECONDS_MAX:
+        return Check("trail", True, "it is signed")
+    return Check("trail", False, "it grows and is not signed: nobody does it, or it stopped")
 
 
 def _projection(name: str, standing: tracking.Standing | None, end: int, pace: Pace) -> Check:

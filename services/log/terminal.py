@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
@@ -25,9 +25,10 @@ RECORDS_FOR_PROCESSES = 100_000
 PROCESSES_MAX = 4
 
 
-def export_log(snapshot: Snapshot, to: Path, as_json: bool) -> int:
-    """`assent log export --to FILE`. Raises LogRefused, OSError."""
+def export_log(snapshot: Snapshot, to: Path, as_json: bool, record: Callable[[int], None]) -> int:
+    """`assent log export --to FILE`; `record` is told first how many records leave. Raises LogRefused, OSError."""
     with snapshot:
+        record(snapshot.signed_size)
         with shown(f"export {to.name}", snapshot.signed_size) as report:
             manifest = export(snapshot, to, report)
         late = snapshot.size - manifest.size

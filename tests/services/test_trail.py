@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from getpass import getuser
 from pathlib import Path
 
 import psycopg
@@ -15,6 +16,7 @@ from services.clock import RealClock
 from services.log.bundle import Bundle
 from services.log.export import export
 from services.log.folder import LogRefused
+from services.log.record import read
 from services.log.schema import MAIN, MIGRATIONS, TRAIL
 from services.log.signer import sign_once
 from services.log.snapshot import Snapshot
@@ -96,6 +98,26 @@ async def test_an_export_of_the_trail_is_verified_offline(database: str, tmp_pat
         assert verify(bundle, book=READINGS).size == 40
     with Bundle(tmp_path / "trail.zip") as bundle, pytest.raises(Differs, match="no kind of stream"):
         verify(bundle)
+
+
+async def test_an_export_at_a_terminal_is_recorded_before_it_is_written(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await record_many(database, tmp_path, "olga")
+    sign(database, tmp_path)
+    monkeypatch.setenv("ASSENT_DATA", str(tmp_path))
+    monkeypatch.setenv("ASSENT_ORIGIN", ORIGIN)
+    monkeypatch.setenv("DATABASE_URL", _url(database))
+    export_it = ["log", "export", "--trail", "--to", str(tmp_path / "trail.zip")]
+    assert await asyncio.to_thread(main, export_it) == 0
+    with psycopg.connect(TRAIL.within(database), autocommit=True) as conn:
+        ((record,),) = conn.execute("SELECT record FROM event WHERE type = 'ExportRun'").fetchall()
+        event = read(record).event
+        assert (event.operator, event.origin, event.size) == (getuser(), f"{ORIGIN}/trail", 40)
+        conn.execute("ALTER FUNCTION append RENAME TO gone")
+    (tmp_path / "trail.zip").unlink()
+    assert await asyncio.to_thread(main, export_it) == 2
+    assert not (tmp_path / "trail.zip").exists(), "what cannot be recorded does not leave"
 
 
 @pytest.mark.parametrize(

@@ -328,3 +328,8 @@ def test_a_record_of_the_trail_is_proven_against_its_own_signed_checkpoint(servi
     grown = covered(service, f"/trail/consistency?from={head.size}&to={newer.size}").json()
     hashes = [b64decode(each) for each in grown["hashes"]]
     verify_consistency(head.size, newer.size, head.root, newer.root, hashes)
+
+
+def test_whoever_asks_whether_the_service_is_ready_learns_nothing_of_how_much_is_read(service: Service) -> None:
+    (check,) = (each for each in service.client.get("/readyz").json()["checks"] if each["name"] == "trail")
+    assert check == {"name": "trail", "ok": True, "detail": "it is signed"}
