@@ -243,7 +243,7 @@ def _held(hint: Any) -> Iterator[type]:
 
 def main() -> int:
     BOOK.write_text(book(witnessed()))
-    matrix = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "tests/services/http/test_matrix.py"]
+    matrix = [sys.executable, "-m", "pytest", "-q", "tests/services/http/test_matrix.py"]
     return subprocess.run(matrix, cwd=ROOT, env={**os.environ, "WRITE_PAGES": "1"}, check=False).returncode
 
 
