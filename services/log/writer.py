@@ -297,13 +297,24 @@ class Writer:
         self._end = await reader.end(self._conn)
         self.frontier = Frontier(self._end.size, self._end.frontier)
         self._task = asyncio.create_task(self._run(), name="writer")
+        self._task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        """Nobody waits for a writer that is no more: a fault of ours is told to everybody, and takes no more in."""
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        _log.critical("The writer stopped; this process takes no commands any more", exc_info=error)
+        self._stopping = True
+        for job in (*(self._draft.jobs if self._draft is not None else ()), *self._queue):
+            job.settle(StorageUnavailable("The writer stopped."))
+        self._queue.clear()
 
     async def stop(self) -> None:
         """Settle what waits, then end."""
         self._stopping = True
         self._wake.set()
         if self._task is not None:
-            await self._task
+            await asyncio.wait([self._task])
         await self._disconnect()
 
     async def submit(self, work: Any, key: bytes | None = None, fingerprint: bytes | None = None) -> Settled:
@@ -385,10 +396,10 @@ class Writer:
         except Exception as error:
             _log.exception("A batch of %s commands could not be decided", len(jobs))
             outcome = error
-        self._forget_draft()
-        await self._disconnect()
         for job in jobs:
             job.settle(outcome)
+        self._forget_draft()
+        await self._disconnect()
         return None
 
     # As a rule: one append after the other, and while one is under way the next is decided upon it

@@ -193,33 +193,34 @@ async def _proof_seconds(logs: dict[int, str]) -> dict[tuple[str, int], list[flo
 
 
 class SignOffs:
-    """A decider without rules: every work is one more fact, the same one, on the next of many streams."""
+    """A decider without rules: every work is one more fact, the same one, on the next of many streams.
+
+    Which stream and version that is follows from the position alone, so nothing has to be folded or forgotten.
+    """
 
     def __init__(self, template: Fact) -> None:
         self._template = template
         self._streams = [f"request-{new_id(template.recorded)}" for _ in range(STREAMS)]
-        self._next = 0
-        self._versions = dict.fromkeys(self._streams, 0)
+        self._first: int | None = None
 
     def decide(self, works: Sequence[Any], end: LogEnd) -> Sequence[Decision]:
-        versions = dict(self._versions)
-        decisions = []
-        for nth in range(len(works)):
-            stream = self._streams[(self._next + nth) % STREAMS]
-            versions[stream] += 1
-            fact = replace(
-                self._template, position=end.size + nth, stream=stream, version=versions[stream], recorded=end.recorded
-            )
-            decisions.append(Decision([fact]))
-        return decisions
+        first = self._first = end.size if self._first is None else self._first
+        return [Decision([self._fact(end, end.size + nth, end.size + nth - first)]) for nth in range(len(works))]
+
+    def _fact(self, end: LogEnd, position: int, count: int) -> Fact:
+        turn, place = divmod(count, STREAMS)
+        return replace(
+            self._template, position=position, stream=self._streams[place], version=turn + 1, recorded=end.recorded
+        )
 
     def load(self, stream: str, facts: Sequence[Fact]) -> None:
         raise AssertionError("no stream was asked for")
 
     def fold(self, facts: Sequence[Fact]) -> None:
-        self._next += len(facts)
-        for fact in facts:
-            self._versions[fact.stream] = fact.version
+        pass
+
+    def forget(self) -> None:
+        pass
 
 
 def _written(options: argparse.Namespace, empty: Log, full: Log) -> dict[str, list[Sample]]:

@@ -217,6 +217,21 @@ async def test_a_broken_rule_fails_its_batch_and_no_other(database: str) -> None
     assert len(assert_sound(database)) == 1
 
 
+async def test_a_writer_that_stopped_by_a_fault_leaves_nobody_waiting(database: str) -> None:
+    class Forgetless(Registry):
+        def decide(self, works: Sequence[Any], end: LogEnd) -> Sequence[Decision]:
+            raise ZeroDivisionError
+
+        def forget(self) -> None:
+            raise ZeroDivisionError
+
+    async with writing(database, Forgetless()) as writer, asyncio.timeout(10):
+        with pytest.raises(ZeroDivisionError):
+            await writer.submit(Rename("oncd"))
+        with pytest.raises(StorageUnavailable, match="stop"):
+            await writer.submit(Rename("oncd"))
+
+
 async def test_what_cannot_be_sent_fails_its_batch_and_no_other(database: str) -> None:
     class Unsendable(Writer):
         broken = 2  # the second is what is drafted while the first is under way
