@@ -59,6 +59,7 @@ def test_one_object_tells_figures_ratios_and_what_is_missing(client: str, capsys
     assert set(found) == {"figures", "ratios", "missing"}
     figures = found["figures"]["clients"]["2"]
     assert figures["assent"]["p99_ms"] >= figures["assent"]["p50_ms"] > 0
+    assert min(figures["assent"]["cpu_us"], figures["assent"]["following_cpu_us"]) > 0
     for peer, ours in (("eventsourcing", "assent"), ("pgbench", "assent"), ("pgbench", "assent_two")):
         ratio = found["ratios"][f"vs_{peer}{ours.removeprefix('assent')}"]
         assert ratio == pytest.approx(figures[ours]["per_second"] / figures[peer]["per_second"], abs=0.001)

@@ -145,10 +145,7 @@ class Measured:
 
     def _turn(self, clients: int, turn: int, whole: bool) -> Iterator[tuple[str, Sample]]:
         """One sample of each; `whole`: of the second process, and of those that are measured at one count, as well."""
-        before = self._service.log_size()
-        yield "assent", load(self._client, self._service, self._targets, clients, self._seconds, f"turn-{turn}")
-        self.span = before, self._service.log_size()
-        self._service.wait_until_quiet()
+        yield "assent", self._followed(clients, turn)
         if whole and clients > 1:
             yield "assent_two", self._with_two_processes(clients, turn)
         if clients == 1:
@@ -156,6 +153,18 @@ class Measured:
         for name, appends in self._others.items():
             if whole or name in AT_EVERY_COUNT:
                 yield name, appends(clients, self._seconds, turn)
+
+    def _followed(self, clients: int, turn: int) -> Sample:
+        """Commands to one process, until projections and signer have caught up with them."""
+        service = self._service
+        before, cpu_before = service.log_size(), service.following_cpu_seconds()
+        sample = load(self._client, service, self._targets, clients, self._seconds, f"turn-{turn}")
+        self.span = before, service.log_size()
+        service.wait_until_quiet()
+        cpu_after = service.following_cpu_seconds()
+        if cpu_before is None or cpu_after is None:
+            return sample
+        return replace(sample, following_cpu_us=(cpu_after - cpu_before) / (self.span[1] - before) * 1e6)
 
     def _with_two_processes(self, clients: int, turn: int) -> Sample:
         with self._service.joined() as both:

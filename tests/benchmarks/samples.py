@@ -8,13 +8,14 @@ from statistics import median
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One load for some seconds: operations done per second, how long one took, and the processor time that one cost
-    the serving process (None: not known).
+    the serving process and the one that projects and signs (None: not known).
     """
 
     per_second: float
     p50_ms: float | None = None
     p99_ms: float | None = None
     cpu_us: float | None = None
+    following_cpu_us: float | None = None
 
 
 def sample_of(latencies: Sequence[float], seconds: float) -> Sample:

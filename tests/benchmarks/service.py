@@ -26,18 +26,27 @@ QUIET_SECONDS_MAX = 120.0
 
 _ADDRESS = re.compile(r" serves (http://\S+)")
 
+
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 _RESIDENT = re.compile(r"^VmRSS:\s+(\d+) kB", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A running service: its addresses (one for each serving process), the first one's process id, and its database."""
+    """A running service: its addresses (one for each serving process), the first one's process id, its database, and
+    the id of the process that projects and signs, where that is another.
+    """
 
     addresses: tuple[str, ...]
     pid: int
     conninfo: str
     data: Path
     issuer: DevelopmentIssuer
+    following: int | None = None
 
     def log_size(self) -> int:
         with psycopg.connect(self.conninfo) as conn:
@@ -47,8 +56,11 @@ class Service:
 
     def cpu_seconds(self) -> float:
         """Processor time that its first process has used so far, in the kernel too."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return _cpu_seconds(self.pid)
+
+    def following_cpu_seconds(self) -> float | None:
+        """The same for the process that projects and signs, where that is another."""
+        return _cpu_seconds(self.following) if self.following else None
 
     def resident_mib(self) -> int:
         """Memory that its first process holds."""
@@ -88,7 +100,8 @@ def serving(apart: bool) -> Iterator[Service]:
         roles = "timers" if apart else "project,sign,timers"
         service = running.enter_context(serving_on(data, conninfo, roles))
         if apart:
-            running.enter_context(_process(["services.cli", "project"], {"ASSENT_DATA": str(data)}))
+            process = running.enter_context(_process(["services.cli", "project"], {"ASSENT_DATA": str(data)}))
+            service = replace(service, following=process.pid)
         yield service
 
 
