@@ -15,6 +15,8 @@ from functools import reduce
 from operator import is_
 from typing import Any, assert_never
 
+import psycopg
+
 from domain import organization, rulebook
 from domain.authority import Standing
 from domain.errors import Refused, StaleVersion
@@ -27,7 +29,7 @@ from services.ids import keyed_id, new_id, seeded_id
 from services.log import reader
 from services.log.reader import LogEnd, Pool
 from services.log.receipt import Receipt
-from services.log.writer import Decision, NeedsStreams, Settled, Writer
+from services.log.writer import Decision, NeedsStreams, Settled, StorageUnavailable, Writer
 from services.replica import Replica
 from services.settings import Settings
 from services.vault import Vault
@@ -158,6 +160,8 @@ class Handler:
         async def tell_it() -> None:
             try:
                 tell(await self._first_answer(order, settled))
+            except psycopg.OperationalError:
+                tell(StorageUnavailable("The first answer cannot be read now; repeating this is safe.", "the database"))
             except Exception as error:
                 tell(error)
 

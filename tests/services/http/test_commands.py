@@ -4,8 +4,10 @@ import socket
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
+from services.log import reader
 from tests.services.http.conftest import START, Ask, Service
 
 PROBLEM = {"type", "title", "status", "detail", "rule", "missing"}
@@ -62,6 +64,21 @@ def test_a_repeated_command_gives_the_first_answer_again(service: Service, reque
     assert (again.status_code, again.json()) == (201, first.json())
     assert again.headers["etag"] == first.headers["etag"]
     assert size(service) == before
+
+
+def test_a_first_answer_that_the_storage_keeps_back_may_be_asked_for_again(
+    service: Service, request_of: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"/requests/{request_of()}/withdrawal"
+    first = service.done("nina", path, {}, idempotency_key="kept-back")
+
+    async def lost(*_: Any, **__: Any) -> Any:
+        raise psycopg.OperationalError("The connection is lost.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(reader, "facts_of", lost)
+        problem(service.post("nina", path, {}, idempotency_key="kept-back"), 503, "storage")
+    assert service.done("nina", path, {}, idempotency_key="kept-back") == first
 
 
 def test_a_key_that_was_used_for_another_command_is_refused(service: Service, request_of: Ask) -> None:
