@@ -32,6 +32,8 @@ from domain.trail import Caller, ExportRun
 from services import demo
 from services.assent import Assent, following, prepared, running
 from services.clock import ManualClock
+from services.http.answers import STRICT_TRANSPORT
+from services.http.arrivals import Arriving
 from services.http.identity import BACKDATE, DevelopmentIssuer, DevelopmentOnly
 from services.http.protocol import Protocol
 from services.log import terminal
@@ -72,17 +74,20 @@ class _Server(uvicorn.Server):
 @asynccontextmanager
 async def serving(app: Any, settings: Settings, has_door: bool = True) -> AsyncIterator[tuple[_Server, str]]:
     """The application on its port; yields the server and its address. `has_door`: it is one of `answers.Door` too."""
-    with_door: Any = partial(Protocol, app)  # it is called as a class would be
+    protocol = partial(Protocol, app) if has_door else Arriving
+    protocol_made: Any = partial(protocol, request_seconds=settings.request_seconds)  # called as a class would be
+    strict = [] if settings.mode == "development" else [STRICT_TRANSPORT]
     config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
-        http=with_door if has_door else "httptools",
+        http=protocol_made,
         lifespan="off",
         access_log=False,
         proxy_headers=False,
         log_level="warning",
         server_header=False,
+        headers=[(name.decode(), value.decode()) for name, value in strict],
         timeout_graceful_shutdown=1,
         timeout_keep_alive=75,
         backlog=4096,

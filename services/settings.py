@@ -100,6 +100,15 @@ def _witnesses(value: str) -> tuple[KnownWitness, ...]:
     return found
 
 
+def _hosts(value: str) -> frozenset[str]:
+    found = frozenset(filter(None, value.lower().split(",")))
+    for each in found:
+        parts = urlsplit(f"//{each}")
+        if parts.netloc != each or parts.hostname != each or parts.hostname == "":
+            raise ValueError("names of hosts without ports, with commas between them, such as assent,assent.example")
+    return found
+
+
 def _key_name(value: str) -> str:
     if not value or "+" in value or any(each.isspace() for each in value):
         raise ValueError("a name without spaces or plus signs")
@@ -185,6 +194,13 @@ class Settings:
         _address,
         "Address by which browsers and gateways reach the service, such as `https://assent.example`; login needs it.",
     )
+    hosts: frozenset[str] = _setting(
+        "ASSENT_HOSTS",
+        "",
+        _hosts,
+        "Further names by which the service is reached, with commas between them. Other names are refused, in"
+        " development always, in production as soon as this or `ASSENT_URL` is set.",
+    )
     session_hours: int = _setting(
         "ASSENT_SESSION_HOURS", "12", _number(1, 24 * 30), "How long a login in a browser lasts at most."
     )
@@ -214,6 +230,12 @@ class Settings:
     )
     body_bytes_max: int = _setting(
         "ASSENT_BODY_BYTES_MAX", "262144", _number(1_024, 67_108_864), "Largest body of a request, in bytes."
+    )
+    request_seconds: int = _setting(
+        "ASSENT_REQUEST_SECONDS",
+        "30",
+        _number(1, 3_600),
+        "How long a request may take to arrive, from its first byte, or from the connection, to its last.",
     )
     states_max: int = _setting(
         "ASSENT_STATES_MAX", "100000", _number(1, 100_000_000), "Streams whose state is kept in memory for deciding."

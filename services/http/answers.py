@@ -20,7 +20,8 @@ SECURE: Headers = [
     (b"x-content-type-options", b"nosniff"),
     (
         b"content-security-policy",
-        b"default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'",
+        b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; "
+        b"connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     ),
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
@@ -28,6 +29,9 @@ SECURE: Headers = [
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
 """On every answer. Whatever is not said to be cacheable is not stored."""
+
+STRICT_TRANSPORT = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
+"""Outside development, on every answer too: whoever was here once comes by https alone, for a year."""
 
 NO_STORE = (b"cache-control", b"no-store")
 ALWAYS: Headers = [NO_STORE, *SECURE]

@@ -25,6 +25,7 @@ from services.http.answers import NO_STORE, SECURE, Exchange, Receive, Scope, Se
 from services.http.browsers import browsers_of
 from services.http.commands import Commands, Directory
 from services.http.feed import MEDIA_TYPE
+from services.http.hosts import Hosts, WrongHost
 from services.http.identity import Identities
 from services.http.issuers import issuers_of
 from services.http.key_uses import KeyUses
@@ -108,22 +109,28 @@ def build_app(
 
     evaluations = Evaluations(handler, identities)
     mints = commands.mints(secrets_in(settings.data / "api-keys"), lambda: str(folder.next()))
-    return Door(Commands(handler, identities, mints, settings.body_bytes_max, recorded), evaluations, framework)
+    return Door(
+        Commands(handler, identities, mints, settings.body_bytes_max, recorded), evaluations, framework, Hosts(settings)
+    )
 
 
 class Door:
     """Where every request comes in: commands and evaluations are found in a directory, all else is the framework's."""
 
-    def __init__(self, commands_: Commands, evaluations: Evaluations, framework: FastAPI) -> None:
+    def __init__(self, commands_: Commands, evaluations: Evaluations, framework: FastAPI, hosts: Hosts) -> None:
         self._commands = commands_
         self._evaluations = evaluations
         self.framework = framework
+        self._accepts_host = hosts.accepts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.framework(scope, receive, send)
             return
         try:
+            given = [value for name, value in scope["headers"] if name == b"host"]
+            if len(given) > 1 or not self._accepts_host(given[0] if given else None):
+                raise WrongHost
             if scope["method"] == "POST" and await self._posted(scope, receive, send):
                 return
             if scope["path"] == access.PATH:
@@ -145,6 +152,8 @@ class Door:
     def take(self, exchange: Exchange) -> bool:
         """Whatever is refused before it is decided is refused once more where there is a task to tell it."""
         try:
+            if not self._accepts_host(exchange.headers.get(b"host")):
+                return False
             if exchange.path == access.PATH:
                 return self._evaluations.take(exchange)
             if (found := _DIRECTORY.find(exchange.path)) is None:

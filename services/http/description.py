@@ -101,13 +101,18 @@ PROBLEMS = {
     405: "The address does not answer this method",
     409: "A rule, or what happened before, forbids it",
     412: "It has changed since you read it",
+    408: "The request did not arrive in time",
     413: "The body is too large",
     415: "The body is not declared as JSON",
+    421: "The Host header names another service",
     422: "The body does not fit, or names what does not exist; or the key was used for another command",
     425: "No checkpoint covers this yet",
+    431: "The address or the headers are too large",
     500: "Our mistake",
     503: "Storage or a projection is not available, or too many commands wait; repeating with the same key is safe",
 }
+ANYWHERE = (400, 408, 421, 431)
+"""Before anybody looks at what a request asks."""
 COMMAND_PROBLEMS = (400, 401, 403, 404, 409, 412, 413, 415, 422, 500, 503)
 READ_PROBLEMS = (400, 401, 403, 404, 422, 500, 503)
 EVALUATION_PROBLEMS = (400, 401, 403, 413, 415, 422, 500, 503)
@@ -364,7 +369,8 @@ def _problems(statuses: tuple[int, ...]) -> dict[str, Document]:
             "example": examples.PROBLEM,
         }
     }
-    return {str(status): {"description": PROBLEMS[status], "content": content} for status in sorted(statuses)}
+    every = sorted({*statuses, *ANYWHERE})
+    return {str(status): {"description": PROBLEMS[status], "content": content} for status in every}
 
 
 def _answer_content() -> Document:

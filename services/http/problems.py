@@ -95,6 +95,21 @@ class BodyTooLarge(Refused):
     status, rule, title = 413, "body_size", "The body is too large"
 
 
+class Unreadable(Refused):
+    status, rule, title = 400, "http", "This is no request of HTTP/1.1"
+
+    def __init__(self) -> None:
+        super().__init__("What arrived cannot be read as a request.", "a request as RFC 9112 has it")
+
+
+class HeadTooLarge(Refused):
+    status, rule, title = 431, "head_size", "The address or the headers are too large"
+
+
+class TooSlow(Refused):
+    status, rule, title = 408, "request_time", "The request did not arrive in time"
+
+
 class NotJson(Refused):
     status, rule, title = 415, "json", "The body is not declared as JSON"
 

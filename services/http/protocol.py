@@ -10,15 +10,16 @@ from functools import lru_cache
 from typing import Any, cast
 
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from services.http.answers import LINES_ALWAYS, Door, lines_of, request_id
+from services.http.arrivals import Arriving
 
 _CLOSING = b"connection: close\r\n\r\n"
 
 
-class Protocol(HttpToolsProtocol):
-    """Uvicorn's protocol with a door beside its application."""
+class Protocol(Arriving):
+    """Uvicorn's protocol, with limits and with a door beside its application."""
 
     def __init__(self, door: Door, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
@@ -29,6 +30,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """The scope is made where it is needed."""
+        self.begin_arriving()
         self.url = b""
         self.headers = []
         self._idle_since = None
@@ -37,6 +39,7 @@ class Protocol(HttpToolsProtocol):
         self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
+        self.check_head()
         self._exchange = self._straight()
         if self._exchange is None:
             self._begin_cycle()
@@ -78,6 +81,7 @@ class Protocol(HttpToolsProtocol):
             self._exchange.body += body
 
     def on_message_complete(self) -> None:
+        self._is_arriving = False
         exchange, self._exchange = self._exchange, None
         if exchange is None:
             super().on_message_complete()

@@ -147,7 +147,7 @@ def test_the_page_of_the_description_needs_nothing_from_elsewhere(service: Servi
 def test_every_answer_has_secure_headers_and_an_id(service: Service, path: str) -> None:
     headers = service.client.get(path).headers
     assert headers["x-content-type-options"] == "nosniff"
-    assert headers["content-security-policy"].startswith("default-src 'self'")
+    assert headers["content-security-policy"].startswith("default-src 'none'; script-src 'self';")
     assert headers["x-frame-options"] == "DENY" and headers["referrer-policy"] == "no-referrer"
     assert headers["x-request-id"] and headers["cache-control"]
     assert "server" not in headers
