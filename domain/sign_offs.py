@@ -221,14 +221,18 @@ def leaf_verdict(leaf: Leaf, sheet: Sheet) -> Verdict:
 
 def verdict(tree: Tree, sheet: Sheet) -> Verdict:
     """What the whole tree says: it refuses when the refusals that stand make it unsatisfiable."""
-    match tree:
-        case Leaf():
-            return leaf_verdict(tree, sheet)
-        case AllOf(parts):
-            least = len(parts)
-        case AtLeast(least, parts):
-            pass
+    if isinstance(tree, Leaf):
+        return leaf_verdict(tree, sheet)
+    least, parts = _branches(tree)
     return _together(least, [verdict(part, sheet) for part in parts])
+
+
+def _branches(tree: Tree) -> tuple[int, tuple[Tree, ...]]:
+    """How many parts a tree that is no leaf needs, and of which."""
+    if isinstance(tree, AllOf):
+        return len(tree.all_of), tree.all_of
+    assert isinstance(tree, AtLeast), "a tree is a leaf, all of its parts, or at least so many of them"
+    return tree.at_least, tree.of
 
 
 def _together(least: int, verdicts: list[Verdict]) -> Verdict:
@@ -239,22 +243,24 @@ def _together(least: int, verdicts: list[Verdict]) -> Verdict:
 
 def waiting(tree: Tree, sheet: Sheet) -> list[Leaf]:
     """The leaves whose sign-off would still help: none under a part that is settled already."""
-    return _weighed(tree, sheet)[1]
+    found: list[Leaf] = []
+    _collect(tree, sheet, found)
+    return found
 
 
-def _weighed(tree: Tree, sheet: Sheet) -> tuple[Verdict, list[Leaf]]:
-    """What a part says, and the leaves it waits for."""
-    match tree:
-        case Leaf():
-            said = leaf_verdict(tree, sheet)
-            return said, [tree] if said is WAITS else []
-        case AllOf(parts):
-            least = len(parts)
-        case AtLeast(least, parts):
-            pass
-    weighed = [_weighed(part, sheet) for part in parts]
-    said = _together(least, [part for part, _ in weighed])
-    return said, [leaf for _, leaves in weighed for leaf in leaves] if said is WAITS else []
+def _collect(tree: Tree, sheet: Sheet, found: list[Leaf]) -> Verdict:
+    """What a part says; the leaves it waits for come into the list."""
+    if isinstance(tree, Leaf):
+        said = leaf_verdict(tree, sheet)
+        if said is WAITS:
+            found.append(tree)
+        return said
+    before = len(found)
+    least, parts = _branches(tree)
+    said = _together(least, [_collect(part, sheet, found) for part in parts])
+    if said is not WAITS:
+        del found[before:]
+    return said
 
 
 def lacking(leaf: Leaf, sheet: Sheet) -> str:

@@ -113,10 +113,10 @@ class Rows:
     def _made(self, name: str, view: View, stream: Stream) -> Held:
         if stream.state is None:
             return {}
-        made = self.table.rows(name, view, stream)
+        key, made = self._key, self.table.rows(name, view, stream)
         if self._has_document:
-            made = [(*row[:-1], _encode(row[-1]).decode()) for row in made]
-        return {self._key(row): row for row in made}
+            return {key(row): (*row[:-1], _encode(row[-1]).decode()) for row in made}
+        return {key(row): row for row in made}
 
     def _compare(self, held: Held, made: Held, position: int) -> None:
         changes = self._changes
