@@ -76,14 +76,21 @@ class Trail:
         )
 
     async def __aenter__(self) -> "Trail":
-        """Raises psycopg.Error, LogRefused."""
+        """Raises psycopg.Error, LogRefused; then nothing of it goes on."""
+        try:
+            await self._begin()
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def _begin(self) -> None:
         await self.pool.open()
         await self._writer.start()
         async with self.pool.connection() as conn:
             self._versions.know(await _last_versions(conn, self._writer.end.size))
             told = (await reader.facts_of(conn, [log.STREAM])).get(log.STREAM, ())
         await self._record_rollback([fact.event for fact in told])
-        return self
 
     async def _record_rollback(self, told: Sequence[log.RollbackAccepted]) -> None:
         """What an operator accepted while nobody served comes before anything else. Raises LogRefused."""
