@@ -13,9 +13,9 @@ from projections import (
     requests,
     subjects,
 )
-from projections.state_table import StateTable
+from projections.tables import Table
 
-PROJECTIONS: tuple[StateTable, ...] = (
+PROJECTIONS: tuple[Table, ...] = (
     organizations.TABLE,
     policies.TABLE,
     releases.TABLE,

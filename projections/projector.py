@@ -19,9 +19,9 @@ import psycopg
 from eventsourcing.persistence import IntegrityError
 
 from domain.facts import Fact
-from projections.state_table import Rows, StateTable
 from projections.statements import Connection
 from projections.streams import Streams
+from projections.tables import Rows, Table
 from projections.tracking import Standing, progress, record_error, standings, track
 
 LEADER_LOCK = 0x41535350
@@ -82,12 +82,12 @@ class Work:
         self.streams = Streams(log.facts_of)
 
 
-def begin(table: StateTable, schema: str, log: "Log", position: int = -1) -> Work:
+def begin(table: Table, schema: str, log: "Log", position: int = -1) -> Work:
     """The projection at work by itself."""
-    return Work(schema, position, Rows(table, schema), Streams(log.facts_of))
+    return Work(schema, position, table.at_work(schema), Streams(log.facts_of))
 
 
-async def create(conn: Connection, table: StateTable, schema: str, role: str) -> None:
+async def create(conn: Connection, table: Table, schema: str, role: str) -> None:
     """Make the tables, which nobody reads yet, and the tracking row, at position -1, in one transaction."""
     async with conn.transaction():
         await conn.execute("SELECT make_projection_schema(%s)", (schema,))
@@ -99,10 +99,9 @@ async def create(conn: Connection, table: StateTable, schema: str, role: str) ->
         )
 
 
-async def index(conn: Connection, table: StateTable, schema: str) -> None:
+async def index(conn: Connection, table: Table, schema: str) -> None:
     """Make the indexes by which the tables are read."""
-    if table.indexes:
-        await conn.execute(table.index(schema))
+    await conn.execute(table.index(schema))
 
 
 async def drop(conn: Connection, schema: str) -> None:
@@ -149,7 +148,7 @@ async def _take(streams: Streams, works: Sequence[Work], facts: Sequence[Fact]) 
 class Projector:
     """Runs projections on one connection, which is in autocommit mode and its own."""
 
-    def __init__(self, conn: Connection, log: Log, tables: Sequence[StateTable]) -> None:
+    def __init__(self, conn: Connection, log: Log, tables: Sequence[Table]) -> None:
         self._conn = conn
         self._log = log
         self._tables = tables
@@ -159,7 +158,7 @@ class Projector:
         await self._conn.execute("SET synchronous_commit = off")
         await self._conn.execute("SELECT pg_advisory_lock(%s)", (LEADER_LOCK,))
 
-    async def make_missing(self) -> list[StateTable]:
+    async def make_missing(self) -> list[Table]:
         """Make what was never made, drop what was swapped out; the tables of which only another version is there."""
         await drop_retired(self._conn)
         live = {each.name: each for each in await standings(self._conn) if each.role == "live"}
@@ -192,7 +191,7 @@ class Projector:
         found = await self._standings()
         streams = {position: Streams(self._log.facts_of) for position in {each.position for each in found}}
         return [
-            Work(each.schema, each.position, Rows(tables[each.name], each.schema), streams[each.position])
+            Work(each.schema, each.position, tables[each.name].at_work(each.schema), streams[each.position])
             for each in found
         ]
 

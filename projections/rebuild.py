@@ -14,8 +14,8 @@ from psycopg import sql
 from domain.errors import Refused
 from domain.facts import Fact
 from projections.projector import Log, Work, begin, create, drop, drop_retired, index, write
-from projections.state_table import StateTable
 from projections.statements import Connection
+from projections.tables import Table
 from projections.tracking import NotReady, standing
 
 BUILD_LOCK = 0x4153
@@ -51,7 +51,7 @@ def _silent(position: int) -> None:
     pass
 
 
-async def rebuild(conn: Connection, log: Log, table: StateTable, report: Report = _silent) -> int:
+async def rebuild(conn: Connection, log: Log, table: Table, report: Report = _silent) -> int:
     """Build beside and swap; the position at the swap. The connection is in autocommit mode. Raises BeingRebuilt."""
     cursor = await conn.execute("SELECT pg_try_advisory_lock(%s, hashtext(%s))", (BUILD_LOCK, table.name))
     if not (await cursor.fetchone() or (False,))[0]:
@@ -81,7 +81,7 @@ async def _follow(conn: Connection, log: Log, work: Work, report: Report) -> Non
         report(work.position)
 
 
-async def _free_schema(conn: Connection, table: StateTable) -> str:
+async def _free_schema(conn: Connection, table: Table) -> str:
     cursor = await conn.execute("SELECT schema FROM projection WHERE name = %s", (table.name,))
     taken = {schema for (schema,) in await cursor.fetchall()}
     first = f"{table.name}_v{table.version}"
@@ -105,7 +105,7 @@ async def _next(log: Log, work: Work, before: int) -> list[Fact]:
     return list(await log.page(work.position, before)) if work.position + 1 < before else []
 
 
-async def verify(conn: Connection, log: Log, table: StateTable, report: Report = _silent) -> Verified:
+async def verify(conn: Connection, log: Log, table: Table, report: Report = _silent) -> Verified:
     """Replay the log up to the live position, and compare every row with the live ones of the same snapshot.
 
     Everything happens in one transaction that is undone, so it leaves no trace and disturbs nobody. Raises NotReady.
@@ -124,7 +124,7 @@ async def verify(conn: Connection, log: Log, table: StateTable, report: Report =
             work.position = facts[-1].position
             report(work.position)
         rows, difference = 0, None
-        for name in ("current", "past") if table.keeps_past else ("current",):
+        for name in table.tables:
             compared, found = await _compare(conn, name, live.schema, schema)
             rows, difference = rows + compared, difference or found
         return Verified(live.position, rows, difference)

@@ -6,7 +6,7 @@ its place. So rows depend on the log alone, not on how it was cut into batches.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from operator import itemgetter
 
 import msgspec
@@ -15,6 +15,7 @@ from psycopg import sql
 from domain.facts import Fact
 from domain.world import Stream
 from projections.statements import DOCUMENT, Changes, Connection, Key, Row, Statements
+from projections.tables import Known
 from projections.views import View, Views
 
 TEXT = 'text COLLATE "C"'
@@ -42,6 +43,13 @@ class StateTable:
     indexes: tuple[str, ...] = ()
     keeps_past: bool = True
 
+    @property
+    def tables(self) -> tuple[str, ...]:
+        return ("current", "past") if self.keeps_past else ("current",)
+
+    def at_work(self, schema: str) -> "StateRows":
+        return StateRows(self, schema)
+
     def create(self, schema: str) -> sql.Composed:
         """The statements that make the tables, in a schema that is there, with no other index than that of the key."""
         columns = ", ".join(f"{name} {type_}" for name, type_ in self.columns.items())
@@ -59,7 +67,7 @@ class StateTable:
         """The statements that make the other indexes: for many rows, faster after them than row by row."""
         statements = [
             sql.SQL("CREATE INDEX ON {} {}").format(sql.Identifier(schema, table), sql.SQL(index))
-            for table in (("current", "past") if self.keeps_past else ("current",))
+            for table in self.tables
             for index in self.indexes
         ]
         return sql.SQL(";\n").join(statements)
@@ -76,17 +84,8 @@ def _key_of(columns: list[str], key: Sequence[str]) -> Callable[[Row], Key]:
 Held = dict[Key, Row]
 
 
-@dataclass(slots=True)
-class Known:
-    """One stream as it was folded, and the rows that it makes, by table and view."""
-
-    views: Views = field(default_factory=Views)
-    version: int = 0
-    held: dict[tuple[str, View], Held] = field(default_factory=dict)
-
-
-class Rows:
-    """One table at work in a schema: notes what facts change in its rows, and writes it in the caller's transaction."""
+class StateRows:
+    """A state table at work in one schema."""
 
     def __init__(self, table: StateTable, schema: str) -> None:
         self.table = table

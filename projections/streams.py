@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from domain.facts import Fact
-from projections.state_table import Known, Rows
+from projections.tables import Known, Rows
 from projections.views import Views, folded, views_of
 
 Load = Callable[[Collection[str], int], Awaitable[Mapping[str, Sequence[Fact]]]]

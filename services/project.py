@@ -18,8 +18,8 @@ from domain.facts import Fact
 from projections import PROJECTIONS, tracking
 from projections.projector import Projector
 from projections.rebuild import BeingRebuilt, Report, Verified, rebuild, verify
-from projections.state_table import StateTable
 from projections.statements import Connection
+from projections.tables import Table
 from services.log import reader
 from services.log.follower import follow
 from services.migrations import Migration
@@ -66,7 +66,7 @@ async def reading(conninfo: str) -> AsyncIterator[PostgresLog]:
 class Projecting:
     """The projections of one database."""
 
-    def __init__(self, conninfo: str, tables: Sequence[StateTable] = PROJECTIONS) -> None:
+    def __init__(self, conninfo: str, tables: Sequence[Table] = PROJECTIONS) -> None:
         self._conninfo = conninfo
         self._tables = tables
 
@@ -98,7 +98,7 @@ class Projecting:
                 build.cancel()
             await asyncio.gather(*builds, return_exceptions=True)
 
-    async def _build(self, table: StateTable) -> None:
+    async def _build(self, table: Table) -> None:
         try:
             await self.rebuild(table)
         except BeingRebuilt as refusal:
@@ -106,12 +106,12 @@ class Projecting:
         except Exception:
             _log.exception("The new version of %s could not be built; the one before it stays", table.name)
 
-    async def rebuild(self, table: StateTable, report: Report = lambda _: None) -> int:
+    async def rebuild(self, table: Table, report: Report = lambda _: None) -> int:
         """Make a projection again beside the live one and swap it in; the position at the swap. Raises BeingRebuilt."""
         async with reading(self._conninfo) as log, await self._connect() as conn:
             return await rebuild(conn, log, table, report)
 
-    async def verify(self, table: StateTable, report: Report = lambda _: None) -> Verified:
+    async def verify(self, table: Table, report: Report = lambda _: None) -> Verified:
         """Compare a projection's live rows with a replay of the log. Raises NotReady."""
         async with reading(self._conninfo) as log, await self._connect() as conn:
             return await verify(conn, log, table, report)
@@ -154,7 +154,7 @@ def command(conninfo: str, action: str, names: Sequence[str], as_json: bool) -> 
 Entries = list[dict[str, Any]]
 
 
-async def _act(projecting: Projecting, action: str, tables: Sequence[StateTable]) -> Entries:
+async def _act(projecting: Projecting, action: str, tables: Sequence[Table]) -> Entries:
     if action == "list":
         chosen = {table.name for table in tables}
         return [_standing_entry(each) for each in await projecting.standings() if each.name in chosen]

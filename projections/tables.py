@@ -1,0 +1,75 @@
+"""What must a table know to be followed, filled, made again, verified and swapped like any other?
+
+Its rows follow from the log alone, stream by stream: not from how the log was cut into batches, nor from the order in
+which different streams came. So any number of processes may fill it from streams of their own.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from psycopg import sql
+
+from domain.facts import Fact
+from projections.statements import Connection
+from projections.views import View, Views
+
+
+@dataclass(slots=True)
+class Known:
+    """One stream as it was folded, and what it makes in each table, by the table's name and the view."""
+
+    views: Views = field(default_factory=Views)
+    version: int = 0
+    held: dict[tuple[str, View], Any] = field(default_factory=dict)
+
+
+class Rows(Protocol):
+    """A table at work in one schema: notes what facts change in it, and writes that in the caller's transaction."""
+
+    @property
+    def table(self) -> "Table": ...
+
+    def hold(self, stream: str, known: Known) -> None:
+        """What this stream makes, as it is known, is in the table already."""
+
+    def note(self, fact: Fact, before: Views, known: Known) -> None:
+        """Note what changes by a fact, of whose stream `before` was known before it, and `known` is after it.
+
+        Where the table needs no facts one by one (`keeps_past` is false), several of a stream may come as one.
+        """
+
+    async def write(self, conn: Connection) -> None:
+        """Bring the table, which has its indexes, up to what was noted."""
+
+    def forget(self) -> None:
+        """Drop what was noted: the transaction it belonged to came to nothing."""
+
+
+class Table(Protocol):
+    """What is asked of a projection's table; each schema that holds it has its own SQL tables of these names."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> int: ...
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of streams that concern it."""
+
+    @property
+    def keeps_past(self) -> bool:
+        """Whether it must be told of every single fact."""
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The SQL tables that hold what it says: all that `verify` compares."""
+
+    def create(self, schema: str) -> sql.Composed:
+        """The statements that make the SQL tables, in a schema that is there."""
+
+    def index(self, schema: str) -> sql.Composed:
+        """The statements that make all else by which they are read; after many rows."""
+
+    def at_work(self, schema: str) -> Rows: ...
