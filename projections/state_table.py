@@ -95,7 +95,7 @@ class StateRows:
         self._statements = Statements(schema, table.columns, table.key, table.keeps_past)
         self._changes = Changes()
 
-    def hold(self, stream: str, known: Known) -> None:
+    def hold(self, stream: str, known: Known, facts: Sequence[Fact]) -> None:
         """The rows that a stream makes, as it is known, are in the table already."""
         for view, place in self._places:
             known.held[place] = self._made(stream, view, getattr(known.views, view))

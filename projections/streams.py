@@ -66,7 +66,7 @@ class Streams:
             if name in found:
                 known = self._known[name] = Known(views_of(found[name]), found[name][-1].version)
                 for rows in concerned[kind_of(fact)]:
-                    rows.hold(name, known)
+                    rows.hold(name, known, found[name])
             else:
                 known = self._known.setdefault(name, Known())
             self._known.move_to_end(name)

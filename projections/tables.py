@@ -4,6 +4,7 @@ Its rows follow from the log alone, stream by stream: not from how the log was c
 which different streams came. So any number of processes may fill it from streams of their own.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -29,8 +30,8 @@ class Rows(Protocol):
     @property
     def table(self) -> "Table": ...
 
-    def hold(self, stream: str, known: Known) -> None:
-        """What this stream makes, as it is known, is in the table already."""
+    def hold(self, stream: str, known: Known, facts: Sequence[Fact]) -> None:
+        """What this stream makes, as it is known from these facts, is in the table already."""
 
     def note(self, fact: Fact, before: Views, known: Known) -> None:
         """Note what changes by a fact, of whose stream `before` was known before it, and `known` is after it.
