@@ -139,14 +139,14 @@ RECORDED: Mapping[str, str] = {
     "/api/v1/legal-holds/{id}": "hold",
     "/api/v1/subjects": "subject",
     "/api/v1/subjects/{id}": "subject",
-    "/api/v1/dashboards/pending_sign_offs": "request",
+    "/api/v1/dashboards/pending_sign_offs": "",
     "/api/v1/events": "",
     "/api/v1/log/tile/entries/{place}": "",
     "/api/v1/trail": "",
     "/api/v1/trail/tile/entries/{place}": "",
 }
 """Reads that name a customer or a person, tell of deliberations, or show records as they are; and the kind of stream
-that they are about, where it is one."""
+that they are about, where it is one; else an item names its stream."""
 
 
 def evolve(state: None, fact: Fact) -> Any:

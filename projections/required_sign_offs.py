@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from domain.authority import OFFICERS
+from domain import tasks
+from domain.authority import offices
 from domain.fields import Label
-from domain.organization import SENIORS, Organization, Role
+from domain.organization import Organization
 from domain.request import AccessRequest
-from domain.sign_offs import Leaf, lacking, waiting
+from domain.sign_offs import Leaf, waiting
+from domain.tasks import Task
 from projections import requests
 from projections.pages import Document
 from projections.views import Views
@@ -43,56 +45,43 @@ def required_sign_offs(views: Views, organizations: Organizations, clearance: La
 
 def required(leaf: Leaf, here: AccessRequest, organizations: Organizations, now: datetime) -> Document:
     """What one leaf of the tree lacks, and who may give it."""
-    lacks = lacking(leaf, here.sheet)
+    task = tasks.of_request(leaf, here)
     approvals = sum(s.position != "refuse" for s in here.sheet.of(leaf.agency))
     return {
         "agency": leaf.agency,
-        "lacks": lacks,
+        "lacks": task.lacks,
         "quorum": leaf.quorum,
         "quorum_left": max(0, leaf.quorum - approvals),
         "countersign": leaf.countersign,
         "silence": leaf.silence,
         "due": here.dues.get(leaf.agency),
         "missed": leaf.agency in here.missed,
-        "eligible": eligible(leaf, lacks, here, organizations, now),
-        "settled_by": settled_by(leaf, lacks, here, approvals),
+        "eligible": eligible(leaf.agency, task, organizations, now),
+        "settled_by": settled_by(leaf, task.lacks, here, approvals),
     }
 
 
-def eligible(
-    leaf: Leaf, lacks: str, here: AccessRequest, organizations: Organizations, now: datetime
-) -> list[dict[str, Any]]:
-    """The officers in office now who may give it, by name; not those whom recusal or separation of duties keeps out."""
-    agency, customer = organizations.get(leaf.agency), organizations.get(here.customer)
-    if agency is None or (lacks == "information" and unanswered(leaf.agency, here)):
+def eligible(agency: str, task: Task, organizations: Organizations, now: datetime) -> list[dict[str, Any]]:
+    """Who may give it now, by name: officers, and those to whom one lends the power (`via`), whom no rule keeps out.
+
+    A person who may do it in an office of their own needs nobody else's.
+    """
+    here = organizations.get(agency)
+    customer = organizations.get(task.customer) if task.customer else None
+    if here is None or task.act is None:
         return []
-    roles = SENIORS if lacks == "countersignature" else OFFICERS
-    held: dict[str, list[Role]] = {}
-    for person, role in agency.officers(now):
-        if role in roles and may_act(person, leaf, lacks, here, customer, now):
-            held.setdefault(person, []).append(role)
-    return [{"person": person, "roles": sorted(held[person])} for person in sorted(held)]
-
-
-def may_act(
-    person: str, leaf: Leaf, lacks: str, here: AccessRequest, customer: Organization | None, now: datetime
-) -> bool:
-    """I4 and I5, for one officer of the leaf's agency."""
-    if person in here.recused:
-        return False
-    if lacks == "information":
-        return True
-    if person == here.applicant or (customer is not None and customer.roles(person, now)):
-        return False
-    if any(s.person == person and s.agency != leaf.agency for s in here.sheet.signatures):
-        return False
-    if lacks == "countersignature":
-        return any(s.person != person for s in here.sheet.awaiting_countersignature(leaf.agency))
-    return all(s.person != person for s in here.sheet.of(leaf.agency))
-
-
-def unanswered(agency: str, here: AccessRequest) -> list[int]:
-    return [q.number for q in here.questions if q.agency == agency and not q.answered and not q.accepted]
+    lent = (d.to for d in here.delegations if d.in_force(now))
+    found: dict[str, dict[str, Any]] = {}
+    for person in sorted({person for person, _ in here.officers(now)} | set(lent)):
+        for office in offices([here], person, now):
+            people = frozenset((person, *office.via))
+            able = office.role in task.roles and (office.powers is None or task.act in office.powers)
+            if not able or not task.is_open_to(people) or (customer is not None and customer.employs(people, now)):
+                continue
+            entry = found.setdefault(person, {"person": person, "roles": [], "via": list(office.via)})
+            if entry["via"] == list(office.via):
+                entry["roles"] = sorted({*entry["roles"], office.role})
+    return list(found.values())
 
 
 def settled_by(leaf: Leaf, lacks: str, here: AccessRequest, approvals: int) -> str:
@@ -101,7 +90,7 @@ def settled_by(leaf: Leaf, lacks: str, here: AccessRequest, approvals: int) -> s
         case "information":
             open_ = [q.number for q in here.questions if q.agency == leaf.agency and not q.accepted]
             numbers = ", ".join(map(str, open_))
-            if unanswered(leaf.agency, here):
+            if tasks.unanswered(leaf.agency, here):
                 return f"The applicant's answer to question {numbers}, and its acceptance by {leaf.agency}."
             return f"The acceptance by {leaf.agency} of the answer to question {numbers}."
         case "countersignature":

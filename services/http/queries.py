@@ -26,7 +26,7 @@ from projections import (
     requests,
     subjects,
 )
-from services.http import histories
+from services.http import boards, histories
 from services.http.key_uses import KeyUses
 from services.http.reads import POSITION_MAX, AsOf, Connection, Page, PersonText, Reads, SlugText, json_response
 from services.log import reader
@@ -96,10 +96,12 @@ class History(AsOf):
 
 
 class PendingSignOffs(Page):
-    """Whose sign-offs, and what they lack."""
+    """Whose sign-offs, what they lack, whether they are late, and who could give them."""
 
     agency: SlugText | None = None
     lacks: Literal["sign_off", "countersignature", "information"] | None = None
+    overdue: bool | None = None
+    officer: Annotated[PersonText | None, Field(description="Only what that person could do themselves")] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ class Kind:
     What a kind's history tells is read at its own address, unless it is for auditors alone, among all events. In an
     item of a list, `named_by` is the field that names what it is about.
     `has_uses`: now (not in the past) it is also told when it was last used, which is not in the log.
+    `board`: what answers instead, where a page needs to know what time it was then, or more than rows.
     """
 
     singular: str
@@ -119,6 +122,7 @@ class Kind:
     has_history: bool = True
     has_uses: bool = False
     named_by: str = "id"
+    board: Callable[..., Awaitable[pages.Page]] | None = None
 
 
 KINDS = (
@@ -132,7 +136,16 @@ KINDS = (
     Kind("legal hold", "legal-holds", legal_holds, LegalHolds, has_history=False),
     Kind("subject", "subjects", subjects, Page, PersonId, has_history=False),
 )
-DASHBOARDS = (Kind("pending_sign_off", "pending_sign_offs", pending_sign_offs, PendingSignOffs, named_by="request"),)
+DASHBOARDS = (
+    Kind(
+        "pending_sign_off",
+        "pending_sign_offs",
+        pending_sign_offs,
+        PendingSignOffs,
+        named_by="stream",
+        board=boards.pending,
+    ),
+)
 
 
 def router(reads: Reads, uses: KeyUses) -> APIRouter:
@@ -175,9 +188,12 @@ def _list(kind: Kind, reads: Reads, uses: KeyUses) -> Endpoint:
         given: dict[str, Any] = {name: getattr(asked, name) for name in filters.model_fields if name not in shared}
         async with reads.pool.connection() as conn:
             at = await reads.as_of(conn, asked, kind.answers.TABLE.name)
-            found: pages.Page = await kind.answers.page(
-                conn, reach, pages.Asked(at, asked.cursor, asked.limit), **given
-            )
+            part = pages.Asked(at, asked.cursor, asked.limit)
+            if kind.board is None:
+                found: pages.Page = await kind.answers.page(conn, reach, part, **given)
+            else:
+                now = await reads.moment(conn, asked, at)
+                found = await kind.board(reads, conn, reach, part, now, **given)
         if kind.has_uses and asked.at is None:
             await _tell_uses(found.items, uses)
         await reads.recorded.page(request, [item[kind.named_by] for item in found.items])

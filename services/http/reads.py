@@ -125,6 +125,15 @@ class Reads:
             return position
         return await reader.position_at(conn, instant_in_address(at, "at", "a position, or "))
 
+    async def moment(self, conn: Connection, asked: AsOf, at: int | None) -> datetime:
+        """What time it was then: the one asked for, or when the position asked for was recorded; now for no `at`."""
+        if asked.at is None or at is None:
+            return self.handler.clock.now()
+        if not asked.at.isdecimal():
+            return instant_in_address(asked.at, "at")
+        (fact,) = await reader.page(conn, after=at - 1, limit=1)
+        return fact.recorded
+
     async def listing(self, items: Sequence[Any], following: str | int | None, position: int) -> Response:
         """A page of a list, its sealed texts opened."""
         opened = await self.vault.open(list(items))

@@ -139,7 +139,7 @@ def _address(request: Request) -> str:
 
 def _subjects(request: Request, ids: Sequence[str]) -> tuple[str, ...]:
     kind = trail.RECORDED[_address(request)]
-    return tuple(dict.fromkeys(f"{kind}-{id}" for id in ids))
+    return tuple(dict.fromkeys(f"{kind}-{id}" if kind else id for id in ids))
 
 
 def _source(scope: Scope) -> str:

@@ -4,7 +4,7 @@ from copy import deepcopy
 from typing import Any
 
 from domain.fields import Label
-from domain.organization import Appoint, EndAppointment
+from domain.organization import Appoint, Delegate, EndAppointment
 from domain.request import AcceptInformation, ProvideInformation, Recuse, RequestInformation, SignOff
 from domain.sign_offs import AllOf, Leaf
 from projections.required_sign_offs import organizations_needed, required_sign_offs
@@ -32,7 +32,10 @@ def test_at_first_every_officer_of_every_agency_may_sign() -> None:
     assert [each["agency"] for each in found["sign_offs"]] == ["oncd", "ostp", "commerce"]
     assert found["waiting_on"] == ["oncd", "ostp", "commerce"]
     oncd = found["sign_offs"][0]
-    assert oncd["eligible"] == [{"person": "olga", "roles": ["reviewer"]}, {"person": "omar", "roles": ["head"]}]
+    assert oncd["eligible"] == [
+        {"person": "olga", "roles": ["reviewer"], "via": []},
+        {"person": "omar", "roles": ["head"], "via": []},
+    ]
     assert (oncd["lacks"], oncd["quorum_left"], oncd["settled_by"]) == ("sign_off", 1, "An approval of oncd.")
     assert oncd["due"].isoformat() == "2026-07-27T21:00:00+00:00"
     assert found["sign_offs"][2]["settled_by"] == "An approval of commerce, and a countersignature."
@@ -76,6 +79,12 @@ def test_an_open_question_waits_for_the_applicant_and_then_for_its_acceptance() 
     assert eligible(story, "oncd") == ["olga", "omar"]
     assert required(story, "oncd")["settled_by"] == "The acceptance by oncd of the answer to question 1."
     assert required(story.given(AcceptInformation("nw", 1), by="olga"), "oncd")["lacks"] == "sign_off"
+
+
+def test_whoever_was_lent_the_power_may_use_it_unless_its_lender_may_not() -> None:
+    story = in_review().given(Delegate("oncd", "tess", ("SignOff",)), by="omar")
+    assert required(story, "oncd")["eligible"][2] == {"person": "tess", "roles": ["head"], "via": ["omar"]}
+    assert eligible(story.given(Recuse("nw", "omar"), by="sue"), "oncd") == ["olga"]
 
 
 def test_those_named_eligible_and_no_others_may_in_fact_sign() -> None:

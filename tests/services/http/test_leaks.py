@@ -135,6 +135,7 @@ FILTERS = {
     "/api/v1/grants": ("state=active", "limit=1"),
     "/api/v1/releases": ("phase=limited_preview",),
     "/api/v1/organizations": ("kind=agency", "limit=2"),
+    "/api/v1/dashboards/pending_sign_offs": ("officer=sam", "agency=ostp", "overdue=true"),
 }
 COMMANDS: tuple[tuple[str, Any], ...] = (
     ("/requests/nw2/sign-offs", {"agency": "ostp", "position": "approve"}),

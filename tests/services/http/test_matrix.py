@@ -225,7 +225,7 @@ READ: dict[str, tuple[str, tuple[str, ...], str]] = {
     "/api/v1/subjects/{id}": ("nina", KEEPERS_OF_RECORDS, "403"),
     "/api/v1/dashboards/pending_sign_offs": (
         "",
-        tuple(c for c in REQUEST_NW if "northwind" not in c),
+        tuple(c for c in CONCERNED if "northwind" not in c),
         "empty",
     ),
     "/api/v1/events": ("", AUDITORS, "403"),

@@ -219,6 +219,29 @@ def test_pending_sign_offs_are_listed_for_an_agency(service: Service, request_of
     assert id not in {item["request"] for item in theirs}
 
 
+def test_an_officers_own_queue_holds_what_they_may_do_themselves(service: Service, request_of: Ask) -> None:
+    id = request_of()
+    position = service.done("cora", f"/requests/{id}/sign-offs", {**APPROVE, "agency": "commerce"})["position"]
+
+    def has_it(officer: str, at: str = "") -> bool:
+        address = f"/dashboards/pending_sign_offs?limit=200&officer={officer}{at}"
+        return id in {item["request"] for item in service.read("abe", address, position)["items"]}
+
+    assert has_it("carl") and has_it("olga") and not has_it("cora") and not has_it("nina") and not has_it("nobody")
+    assert has_it("cora", f"&at={position - 1}"), "before it was signed"
+    service.done("root", f"/requests/{id}/recusals", {"person": "hana"})
+    service.done("root", "/organizations/commerce/appointments", {"person": "late", "role": "countersigner"})
+    assert has_it("late") and not has_it("late", f"&at={position}"), "who came later was not there then"
+    assert not has_it("hana")
+
+
+def test_what_is_overdue_at_a_time_is_told_by_that_time(service: Service, request_of: Ask) -> None:
+    position = service.done("olga", f"/requests/{request_of()}/sign-offs", APPROVE)["position"]
+    address = "/dashboards/pending_sign_offs?agency=commerce&limit=200&overdue="
+    assert service.read("cora", f"{address}true", position)["items"] == []
+    assert all(not item["overdue"] for item in service.read("cora", f"{address}false&at={position}", position)["items"])
+
+
 def test_a_dashboard_that_does_not_exist_is_no_address(service: Service) -> None:
     problem(service.get("cora", "/dashboards/everything"), 404, "paths")
 

@@ -1,0 +1,60 @@
+"""What do the dashboards need beside rows: who holds which office at that time, and which facts matter?"""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from domain import organization
+from domain.authority import Reach, offices
+from domain.organization import Organization
+from domain.world import EMPTY, fold
+from projections import pages, pending_sign_offs
+from projections.pending_sign_offs import Officer
+from services.http.reads import Connection, Reads
+from services.log import reader
+
+
+async def pending(
+    reads: Reads,
+    conn: Connection,
+    reach: Reach,
+    asked: pages.Asked,
+    now: datetime,
+    *,
+    officer: str | None,
+    agency: str | None,
+    lacks: str | None,
+    overdue: bool | None,
+) -> pages.Page:
+    """What waits for sign-offs; for `officer`, what that person could do themselves at that time."""
+    person = None if officer is None else await _officer(reads, conn, officer, asked.at, now)
+    return await pending_sign_offs.page(
+        conn, reach, asked, now=now, agency=agency, lacks=lacks, overdue=overdue, officer=person
+    )
+
+
+async def _officer(reads: Reads, conn: Connection, person: str, at: int | None, now: datetime) -> Officer:
+    """The person's offices at that time, as the log had it at a position (None: now), and who works for customers."""
+    found = await _organizations(reads, conn, [person], at)
+    held = offices(found, person, now)
+    people = {person, *(lender for office in held for lender in office.via)}
+    bodies = await _organizations(reads, conn, people, at)
+    employed = {each: tuple(_employers(bodies, each, now)) for each in people}
+    return Officer(person, held, employed)
+
+
+def _employers(bodies: Iterable[Organization], person: str, now: datetime) -> Iterable[str]:
+    return (here.id for here in bodies if here.kind == "customer" and here.roles(person, now))
+
+
+async def _organizations(reads: Reads, conn: Connection, people: Iterable[str], at: int | None) -> list[Organization]:
+    """The organizations that ever appointed one of these people, or lent them a power, as of a position."""
+    names = {organization.stream(id) for person in people for id in reads.handler.replica.organizations_of(person)}
+    found = await reader.facts_of(conn, sorted(names), None if at is None else at + 1)
+    states = []
+    for facts in found.values():
+        state = EMPTY
+        for fact in facts:
+            state = fold(state, fact, organization.evolve)
+        if isinstance(state.state, Organization):
+            states.append(state.state)
+    return states
