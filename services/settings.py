@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from difflib import get_close_matches
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ from services.log.note import ED25519, NoteRefused, Verifier
 T = TypeVar("T")
 
 PREFIX = "ASSENT_"
+Network = IPv4Network | IPv6Network
 
 
 class BadSetting(Exception):
@@ -107,6 +109,13 @@ def _hosts(value: str) -> frozenset[str]:
         if parts.netloc != each or parts.hostname != each or parts.hostname == "":
             raise ValueError("names of hosts without ports, with commas between them, such as assent,assent.example")
     return found
+
+
+def _networks(value: str) -> tuple[Network, ...]:
+    try:
+        return tuple(ip_network(each.strip()) for each in value.split(",") if each.strip())
+    except ValueError:
+        raise ValueError("addresses or networks with commas between them, such as 10.0.0.7,fd00::/64") from None
 
 
 def _key_name(value: str) -> str:
@@ -236,6 +245,45 @@ class Settings:
         "30",
         _number(1, 3_600),
         "How long a request may take to arrive, from its first byte, or from the connection, to its last.",
+    )
+    commands_per_second: int = _setting(
+        "ASSENT_COMMANDS_PER_SECOND",
+        "0",
+        _number(0, 1_000_000),
+        "Commands that a person may send, at once and in each second after that; 0 is no limit. Whoever sends more is"
+        " answered 429, here and below, and each process that serves counts for itself.",
+    )
+    evaluations_per_second: int = _setting(
+        "ASSENT_EVALUATIONS_PER_SECOND",
+        "0",
+        _number(0, 1_000_000),
+        "Evaluations that a person or a machine's key may ask for, in the same way; 0 is no limit.",
+    )
+    reads_per_second: int = _setting(
+        "ASSENT_READS_PER_SECOND",
+        "1000",
+        _number(0, 1_000_000),
+        "Reads of a person or a machine's key, in the same way; 0 is no limit.",
+    )
+    failed_sign_ins_per_second: int = _setting(
+        "ASSENT_FAILED_SIGN_INS_PER_SECOND",
+        "100",
+        _number(0, 1_000_000),
+        "Tokens, keys, cookies and codes of a login that let nobody in, from one network address; 0 is no limit."
+        " Whoever comes from there with a token that is known already is let in all the same.",
+    )
+    logins_per_minute: int = _setting(
+        "ASSENT_LOGINS_PER_MINUTE",
+        "120",
+        _number(0, 1_000_000),
+        "Logins that browsers at one network address may begin, at once and in each minute after that; 0 is no limit.",
+    )
+    proxies: tuple[Network, ...] = _setting(
+        "ASSENT_PROXIES",
+        "",
+        _networks,
+        "Proxies before the service, addresses or networks with commas between them. They are believed when they say,"
+        " in X-Forwarded-For or Forwarded, from which address a request comes; nobody else is.",
     )
     states_max: int = _setting(
         "ASSENT_STATES_MAX", "100000", _number(1, 100_000_000), "Streams whose state is kept in memory for deciding."

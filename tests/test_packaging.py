@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,8 @@ def test_the_services_of_the_compose_file_know_each_other() -> None:
         assert made["oidc-usermodel-attribute-mapper"]["claim.name"] == issuer.person
         assert client["attributes"]["access.token.header.type.rfc9068"] == "true"
     assert {each["username"] for each in realm["users"]} == {settings.root, *PERSONAS}
+    fronts_address = composed["services"]["front"]["networks"]["default"]["ipv4_address"]
+    assert settings.proxies == (ip_network(fronts_address),)
     front = (ROOT / "deploy" / "Caddyfile").read_text()
     for address in (settings.url, issuer.issuer.partition("/realms")[0]):
         assert f"\n{address} {{" in front

@@ -10,11 +10,12 @@ from domain.access import Use
 from domain.authority import Office
 from domain.organization import ASSENT
 from services.handle import Handler
-from services.http.answers import JSON, LINES_JSON, Exchange, Receive, Scope, Send, request_id, send_answer
+from services.http.answers import JSON, LINES_JSON, Exchange, Receive, Scope, Send, request_id, send_answer, source_of
 from services.http.bodies import check_declared, read_body, unfit
 from services.http.identity import Identities
 from services.http.machines import must_have_scope
 from services.http.problems import BadParameter, MalformedBody, NotCaughtUp, NotYourRole
+from services.http.rates import Rate
 
 PATH = "/access/v1/evaluation"
 WAIT_SECONDS_MAX = 2.0
@@ -96,15 +97,18 @@ UNKNOWN_RELEASE = Verdict(False, "unknown_release")
 class Evaluations:
     """Answers from memory; the caller's offices say about which releases."""
 
-    def __init__(self, handler: Handler, identities: Identities) -> None:
+    def __init__(self, handler: Handler, identities: Identities, rate: Rate | None) -> None:
         self._handler = handler
         self._replica = handler.replica
         self._identities = identities
+        self._rate = rate
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises Refused; ConnectionError where the caller went away."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        identity = await self._identities.of(headers.get(b"authorization"))
+        identity = await self._identities.of(headers.get(b"authorization"), source_of(scope))
+        if self._rate is not None:
+            self._rate.take(identity.person)
         must_have_scope(identity, "access")
         check_query(scope["query_string"])
         asked = evaluation(await read_body(scope, headers, receive, BODY_BYTES_MAX))
@@ -123,6 +127,8 @@ class Evaluations:
         asked = evaluation(exchange.body)
         if (asked.context.min_position or 0) > self._replica.position:
             return False
+        if self._rate is not None:
+            self._rate.take(identity.person)
         exchange.answer(200, LINES_JSON, self._decided(asked, identity.person))
         return True
 

@@ -55,6 +55,12 @@ def id_of(scope: Scope) -> bytes:
     return found
 
 
+def source_of(scope: Scope) -> str:
+    """The network address that a request comes from, or of a proxy before it that is not in the settings."""
+    client = scope.get("client")
+    return client[0] if client else ""
+
+
 async def send_answer(scope: Scope, send: Send, id: bytes, status: int, body: bytes, headers: Headers) -> None:
     """The whole answer to a request that the server made a task of."""
     own: Headers = [*headers, (b"content-length", b"%d" % len(body)), (b"x-request-id", id)]

@@ -38,9 +38,11 @@ from services.http.problems import (
     TookTooLong,
     Unexpected,
 )
+from services.http.rates import rates_of
 from services.http.reads import Reads, json_response
 from services.http.recorded import Recorded
 from services.http.sessions import Sessions
+from services.http.sources import Sources
 from services.log.folder import SignerFolder
 from services.log.writer import StorageUnavailable
 from services.settings import Settings
@@ -74,9 +76,10 @@ def build_app(
 
     issuers, uses = issuers_of(settings), KeyUses(door, now)
     sessions = Sessions(door, browsers_of(settings), settings.session_hours * 3600, settings.session_idle_minutes * 60)
-    identities = Identities(issuers.all(), Machines(handler, uses), sessions)
-    recorded = Recorded(trail_, handler)
-    reads = Reads(handler, pool, vault, identities, recorded)
+    rates, sources = rates_of(settings), Sources(settings.proxies)
+    identities = Identities(issuers.all(), Machines(handler, uses), sessions, rates.failed_sign_ins)
+    recorded = Recorded(trail_, handler, sources)
+    reads = Reads(handler, pool, vault, identities, recorded, rates.reads)
     framework = FastAPI(
         title="Assent",
         version="1",
@@ -96,7 +99,7 @@ def build_app(
     framework.include_router(queries.router(reads, uses))
     framework.include_router(audit.router(reads))
     framework.include_router(log.router(reads))
-    framework.include_router(login.router(issuers, sessions, identities))
+    framework.include_router(login.router(issuers, sessions, identities, rates))
     framework.include_router(trail.router(reads, trail_.pool))
     framework.include_router(operations.router(handler, pool, projecting, folder, trail_))
     if settings.mode == "development":
@@ -107,26 +110,30 @@ def build_app(
     async def authzen_configuration(request: Request) -> Response:
         return json_response(access.configuration(settings.url or str(request.base_url).rstrip("/")))
 
-    evaluations = Evaluations(handler, identities)
+    evaluations = Evaluations(handler, identities, rates.evaluations)
     mints = commands.mints(secrets_in(settings.data / "api-keys"), lambda: str(folder.next()))
-    return Door(
-        Commands(handler, identities, mints, settings.body_bytes_max, recorded), evaluations, framework, Hosts(settings)
-    )
+    commands_ = Commands(handler, identities, mints, settings.body_bytes_max, recorded, rates.commands)
+    return Door(commands_, evaluations, framework, Hosts(settings), sources)
 
 
 class Door:
     """Where every request comes in: commands and evaluations are found in a directory, all else is the framework's."""
 
-    def __init__(self, commands_: Commands, evaluations: Evaluations, framework: FastAPI, hosts: Hosts) -> None:
+    def __init__(
+        self, commands_: Commands, evaluations: Evaluations, framework: FastAPI, hosts: Hosts, sources: Sources
+    ) -> None:
         self._commands = commands_
         self._evaluations = evaluations
         self.framework = framework
         self._accepts_host = hosts.accepts
+        self._sources = sources
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.framework(scope, receive, send)
             return
+        if self._sources and (client := scope["client"]) is not None:
+            scope["client"] = self._sources.of(client[0], scope["headers"]), client[1]
         try:
             given = [value for name, value in scope["headers"] if name == b"host"]
             if len(given) > 1 or not self._accepts_host(given[0] if given else None):

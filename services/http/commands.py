@@ -83,7 +83,18 @@ from domain.subject import EraseSubject
 from domain.world import own_stream
 from services.api_keys import Secrets, digest_of, token_of
 from services.handle import Answer, Handler, Order
-from services.http.answers import JSON, LINES_JSON, Exchange, Receive, Scope, Send, id_of, refuse, send_answer
+from services.http.answers import (
+    JSON,
+    LINES_JSON,
+    Exchange,
+    Receive,
+    Scope,
+    Send,
+    id_of,
+    refuse,
+    send_answer,
+    source_of,
+)
 from services.http.bodies import Body, Given, body_of, check_declared, instant, minted_field, read_body
 from services.http.identity import BACKDATE, Identities, Identity
 from services.http.machines import must_be_person
@@ -96,6 +107,7 @@ from services.http.problems import (
     Unauthenticated,
     Unexpected,
 )
+from services.http.rates import Rate
 from services.http.recorded import Attempt, Recorded, is_recorded
 from services.log.receipt import Receipt
 
@@ -461,21 +473,25 @@ class Commands:
         mints: Mapping[type, Mint],
         body_bytes_max: int,
         recorded: Recorded,
+        rate: Rate | None,
     ) -> None:
         self._handler = handler
         self._identities = identities
         self._mints = mints
         self._body_bytes_max = body_bytes_max
         self._recorded = recorded
+        self._rate = rate
 
     async def answer(self, here: Route, texts: list[str], scope: Scope, receive: Receive, send: Send) -> None:
         """Raises Refused; ConnectionError where the caller went away."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
         try:
-            identity = await self._identities.of_command(headers)
+            identity = await self._identities.of_command(headers, source_of(scope))
         except (Unauthenticated, CrossSite):
             await self._recorded.signed_out(f"{PREFIX}{here.path}", scope)
             raise
+        if self._rate is not None:
+            self._rate.take(identity.person)
         attempt = attempted(here, identity.person)
         try:
             told = told_of(here, texts, scope["query_string"], headers, identity)
@@ -512,7 +528,12 @@ class Commands:
         told = told_of(here, texts, exchange.query, headers, identity)
         check_declared(headers, self._body_bytes_max)
         order = told.order(here, exchange.path, exchange.body)
-        return self._handler.take(order, partial(self._tell, exchange, here, order))
+        if self._rate is not None:
+            self._rate.take(identity.person)
+        is_taken = self._handler.take(order, partial(self._tell, exchange, here, order))
+        if self._rate is not None and not is_taken:
+            self._rate.give_back(identity.person)  # it comes again, with a task
+        return is_taken
 
     def _tell(self, exchange: Exchange, here: Route, order: Order, outcome: Answer | Exception) -> None:
         """What became of a command, to whoever sent it; a rule's refusal once it is recorded."""

@@ -106,6 +106,7 @@ PROBLEMS = {
     415: "The body is not declared as JSON",
     421: "The Host header names another service",
     422: "The body does not fit, or names what does not exist; or the key was used for another command",
+    429: "You ask more often than one caller may; after Retry-After seconds you may again",
     425: "No checkpoint covers this yet",
     431: "The address or the headers are too large",
     500: "Our mistake",
@@ -113,9 +114,9 @@ PROBLEMS = {
 }
 ANYWHERE = (400, 408, 421, 431)
 """Before anybody looks at what a request asks."""
-COMMAND_PROBLEMS = (400, 401, 403, 404, 409, 412, 413, 415, 422, 500, 503)
-READ_PROBLEMS = (400, 401, 403, 404, 422, 500, 503)
-EVALUATION_PROBLEMS = (400, 401, 403, 413, 415, 422, 500, 503)
+COMMAND_PROBLEMS = (400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 500, 503)
+READ_PROBLEMS = (400, 401, 403, 404, 422, 429, 500, 503)
+EVALUATION_PROBLEMS = (400, 401, 403, 413, 415, 422, 429, 500, 503)
 
 
 def router(framework: FastAPI) -> APIRouter:
@@ -205,7 +206,7 @@ def _complete(path: str, operation: Document) -> None:
     if path.startswith(("/api/v1/log/", "/api/v1/trail/")):
         statuses = (*statuses, 425)
     if path in LOGIN_PARAMETERS:
-        statuses = (400, 500, 503)
+        statuses = (400, 429, 500, 503)
         operation["parameters"] = LOGIN_PARAMETERS[path]
         responses["303"] = {"description": "On to the identity provider, or back to where one wanted to go"}
     if path == "/login/callback":
@@ -369,8 +370,13 @@ def _problems(statuses: tuple[int, ...]) -> dict[str, Document]:
             "example": examples.PROBLEM,
         }
     }
-    every = sorted({*statuses, *ANYWHERE})
-    return {str(status): {"description": PROBLEMS[status], "content": content} for status in every}
+    found: dict[str, Document] = {
+        str(status): {"description": PROBLEMS[status], "content": content} for status in sorted({*statuses, *ANYWHERE})
+    }
+    if "429" in found:
+        seconds = {"description": "Seconds to wait", "schema": {"type": "integer", "minimum": 1}}
+        found["429"] = {**found["429"], "headers": {"Retry-After": seconds}}
+    return found
 
 
 def _answer_content() -> Document:

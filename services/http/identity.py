@@ -7,7 +7,7 @@ else can reach the service.
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -23,6 +23,8 @@ from domain.fields import Pattern, Person, marks
 from services.api_keys import PREFIX
 from services.durable import made_once
 from services.http.problems import Unauthenticated
+from services.http.rates import Rate
+from services.http.sources import household_of
 from services.known_issuers import is_loopback
 from services.settings import Settings
 
@@ -86,15 +88,21 @@ class Identities:
     """The accepted issuers, and the tokens they vouched for: each is verified once, and remembered for so long.
 
     `machine` knows whose a key's token is. The log can end a key at any time, so it is asked every time.
-    `sessions` knows the browsers that are logged in; without it nobody comes by cookie.
+    `sessions` knows the browsers that are logged in; without it nobody comes by cookie. `failures` limits how often a
+    network address may show what lets nobody in: then only tokens that are known already count there.
     """
 
     def __init__(
-        self, issuers: Iterable[Issuer], machine: Machines = lambda token: None, sessions: Sessions | None = None
+        self,
+        issuers: Iterable[Issuer],
+        machine: Machines = lambda token: None,
+        sessions: Sessions | None = None,
+        failures: Rate | None = None,
     ) -> None:
         self._issuers = tuple(issuers)
         self._machine = machine
         self._sessions = sessions
+        self._failures = failures
         self._remembered: dict[bytes, Identity] = {}
 
     def known(self, authorization: bytes | None) -> Identity | None:
@@ -107,29 +115,39 @@ class Identities:
         known = self._remembered.get(sha256(token).digest())
         return known if known is not None and known.expires > time.time() else None
 
-    async def of_read(self, headers: Mapping[bytes, bytes]) -> Identity:
-        """Who asks: whoever the Authorization header speaks for, else whose session it is. Raises Unauthenticated."""
-        if self._sessions is None or b"authorization" in headers:
-            return await self.of(headers.get(b"authorization"))
-        return _visiting(await self._sessions.visitor(headers))
+    async def of_read(self, headers: Mapping[bytes, bytes], source: str) -> Identity:
+        """Who asks: whoever the Authorization header speaks for, else whose session it is.
 
-    async def of_command(self, headers: Mapping[bytes, bytes]) -> Identity:
-        """Who gives a command, in the same way. Raises Unauthenticated, CrossSite."""
-        if self._sessions is None or b"authorization" in headers:
-            return await self.of(headers.get(b"authorization"))
-        return _visiting(await self._sessions.sender(headers))
+        `source` is the network address that it comes from. Raises Unauthenticated, TooManyRequests.
+        """
+        if self._sessions is None or b"authorization" in headers or b"cookie" not in headers:
+            return await self.of(headers.get(b"authorization"), source)
+        with self._trying(source):
+            return _visiting(await self._sessions.visitor(headers))
 
-    async def of(self, authorization: bytes | None) -> Identity:
-        """The caller, from the Authorization header. Raises Unauthenticated."""
-        if authorization is None or authorization[:7].lower() != b"bearer " or len(authorization) > TOKEN_BYTES_MAX:
+    async def of_command(self, headers: Mapping[bytes, bytes], source: str) -> Identity:
+        """Who gives a command, in the same way. Raises Unauthenticated, CrossSite, TooManyRequests."""
+        if self._sessions is None or b"authorization" in headers or b"cookie" not in headers:
+            return await self.of(headers.get(b"authorization"), source)
+        with self._trying(source):
+            return _visiting(await self._sessions.sender(headers))
+
+    async def of(self, authorization: bytes | None, source: str = "") -> Identity:
+        """The caller, from the Authorization header. Raises Unauthenticated, TooManyRequests."""
+        if authorization is None:
             raise Unauthenticated
-        known = self.known(authorization)
-        if known is None and not authorization[7:].startswith(KEYS):
-            known = await self._verified(authorization[7:])
-            self._remember(sha256(authorization[7:]).digest(), known)
-        if known is None:
-            raise Unauthenticated
-        return known
+        if (known := self.known(authorization)) is not None:
+            return known
+        with self._trying(source):
+            is_bearer = authorization[:7].lower() == b"bearer "
+            if not is_bearer or len(authorization) > TOKEN_BYTES_MAX or authorization[7:].startswith(KEYS):
+                raise Unauthenticated
+            verified = await self._verified(authorization[7:])
+        self._remember(sha256(authorization[7:]).digest(), verified)
+        return verified
+
+    def _trying(self, source: str) -> AbstractContextManager[None]:
+        return nullcontext() if self._failures is None else self._failures.of_failures(household_of(source))
 
     async def _verified(self, raw: bytes) -> Identity:
         try:

@@ -4,6 +4,7 @@ import hmac
 import re
 import secrets
 from base64 import urlsafe_b64encode
+from contextlib import AbstractContextManager, nullcontext
 from hashlib import sha256
 from typing import Any
 from urllib.parse import parse_qs, urlencode
@@ -13,14 +14,17 @@ from fastapi import APIRouter, Request, Response
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from services.demo import PERSONAS
+from services.http.answers import source_of
 from services.http.browsers import Browsers, RawHeaders, cookie, csrf_token, is_direct
 from services.http.identity import DevelopmentIssuer, Identities, Identity
 from services.http.issuers import Issuers
 from services.http.oidc import OpenIdIssuer
 from services.http.problems import BadParameter, BodyTooLarge, LoginRefused, NotAForm, Unauthenticated
 from services.http.providers import UnfitAnswer
+from services.http.rates import Rates
 from services.http.reads import json_response
 from services.http.sessions import LOGIN_SECONDS_MAX, Login, Sessions
+from services.http.sources import household_of
 
 FORM_BYTES_MAX = 4096
 HOME = "/docs"
@@ -40,10 +44,10 @@ class Visit(msgspec.Struct):
     csrf: str | None
 
 
-def router(issuers: Issuers, sessions: Sessions, identities: Identities) -> APIRouter:
+def router(issuers: Issuers, sessions: Sessions, identities: Identities, rates: Rates) -> APIRouter:
     """The addresses of logging in and out."""
     here = APIRouter(tags=["login"])
-    door = Entrance(issuers, sessions)
+    door = Entrance(issuers, sessions, rates)
 
     @here.get("/login", summary="Log in: a page where there is a choice, else straight to the identity provider")
     async def login(request: Request) -> Response:
@@ -64,7 +68,9 @@ def router(issuers: Issuers, sessions: Sessions, identities: Identities) -> APIR
     @here.get("/session", summary="Who is signed in, and what commands by cookie must show")
     async def session(request: Request) -> Response:
         headers = headers_of(request)
-        identity = await identities.of_read(headers)
+        identity = await identities.of_read(headers, source_of(request.scope))
+        if rates.reads is not None:
+            rates.reads.take(identity.person)
         id = None if b"authorization" in headers else cookie(headers, sessions.browsers.session_cookie)
         return json_response(Visit(identity.person, identity.expires, csrf_token(id) if id else None))
 
@@ -74,8 +80,9 @@ def router(issuers: Issuers, sessions: Sessions, identities: Identities) -> APIR
 class Entrance:
     """Lets people in by way of an issuer, and out."""
 
-    def __init__(self, issuers: Issuers, sessions: Sessions) -> None:
+    def __init__(self, issuers: Issuers, sessions: Sessions, rates: Rates) -> None:
         self._sessions = sessions
+        self._rates = rates
         self._browsers: Browsers = sessions.browsers
         self._development: DevelopmentIssuer | None = issuers.development
         self._providers: dict[str, OpenIdIssuer] = {
@@ -83,7 +90,7 @@ class Entrance:
         }
 
     async def login(self, request: Request) -> Response:
-        """Raises BadParameter, ProviderAway."""
+        """Raises BadParameter, ProviderAway, TooManyRequests."""
         leads_to = _local(request.query_params.get("to", HOME))
         chosen = request.query_params.get("with")
         personas = PERSONAS if self._vouches_for(request) else {}
@@ -105,6 +112,8 @@ class Entrance:
         return self._development is not None and is_direct(headers_of(request), client)
 
     async def _send_away(self, request: Request, issuer: OpenIdIssuer, leads_to: str) -> Response:
+        if self._rates.logins is not None:
+            self._rates.logins.take(household_of(source_of(request.scope)))
         known, said = issuer.provider.known, await issuer.provider.said()
         state, browser = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
         back = self._back(request)
@@ -123,7 +132,15 @@ class Entrance:
         return _go(away, self._browsers.set_cookie(self._browsers.login_cookie, browser, LOGIN_SECONDS_MAX))
 
     async def callback(self, request: Request) -> Response:
-        """Raises LoginRefused, ProviderAway."""
+        """Raises LoginRefused, ProviderAway, TooManyRequests."""
+        with self._trying(request):
+            return await self._called_back(request)
+
+    def _trying(self, request: Request) -> AbstractContextManager[None]:
+        failures = self._rates.failed_sign_ins
+        return nullcontext() if failures is None else failures.of_failures(household_of(source_of(request.scope)))
+
+    async def _called_back(self, request: Request) -> Response:
         query, headers = request.query_params, headers_of(request)
         state, code = query.get("state", ""), query.get("code", "")
         browser = cookie(headers, self._browsers.login_cookie)

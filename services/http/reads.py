@@ -15,10 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from domain.authority import READERS, READS, Reach, may_read
 from projections import tracking
 from services.handle import Handler
+from services.http.answers import source_of
 from services.http.bodies import instant
 from services.http.identity import Identities
 from services.http.machines import must_have_scope
 from services.http.problems import BadParameter, NotCaughtUp, NotYourRole
+from services.http.rates import Rate
 from services.http.recorded import Recorded
 from services.log import reader
 from services.vault import Vault
@@ -82,12 +84,18 @@ class Reads:
     vault: Vault
     identities: Identities
     recorded: Recorded
+    rate: Rate | None
 
     async def reader(self, request: Request) -> Reach:
-        """The caller and what they may read, by the table above. Raises Unauthenticated, NotYourRole."""
+        """The caller and what they may read, by the table above.
+
+        Raises Unauthenticated, TooManyRequests, ScopeMissing, NotCaughtUp, NotYourRole.
+        """
         path = request.scope["route"].path_format
-        identity = await self.identities.of_read(dict(request.scope["headers"]))
+        identity = await self.identities.of_read(dict(request.scope["headers"]), source_of(request.scope))
         request.state.person = identity.person
+        if self.rate is not None:
+            self.rate.take(identity.person)
         must_have_scope(identity, "read")
         after = request.query_params.get("after", "")
         if after.isdecimal() and len(after) < 19:

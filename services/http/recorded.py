@@ -13,8 +13,9 @@ from domain import trail
 from domain.errors import Refused
 from domain.facts import SYSTEM
 from services.handle import Handler
-from services.http.answers import Exchange, Scope, id_of, request_id
+from services.http.answers import Exchange, Scope, id_of, request_id, source_of
 from services.http.problems import CrossSite, LoginRefused, Unauthenticated
+from services.http.sources import Sources
 from services.trail import Trail, TrailUnavailable
 
 COMMAND_STATUSES = frozenset({403, 404, 409, 412, 422})
@@ -45,9 +46,10 @@ class Attempt(NamedTuple):
 class Recorded:
     """Makes the records of this process's answers. Every method but `put_refused` raises TrailUnavailable."""
 
-    def __init__(self, trail_: Trail, handler: Handler) -> None:
+    def __init__(self, trail_: Trail, handler: Handler, sources: Sources) -> None:
         self._trail = trail_
         self._handler = handler
+        self._sources = sources
         self._sign_in_at = -SIGN_INS_EVERY_SECONDS
         self._others = 0
 
@@ -82,7 +84,7 @@ class Recorded:
         if address not in trail.RECORDED:
             return None
         person: str = request.state.person
-        caller = self._caller(person, id_of(request.scope), _source(request.scope))
+        caller = self._caller(person, id_of(request.scope), source_of(request.scope))
         return _Read(person, (caller, address, dict(request.query_params)))
 
     async def not_shown(self, request: Request, refusal: Refused) -> None:
@@ -103,7 +105,7 @@ class Recorded:
             self._others += 1
             return
         self._sign_in_at, others, self._others = now, self._others, 0
-        caller = trail.Caller((), id_of(scope).decode(), _source(scope))
+        caller = trail.Caller((), id_of(scope).decode(), source_of(scope))
         await self._trail.record(SYSTEM.person, trail.SignInRefused(caller, address, others))
 
     # Commands
@@ -111,13 +113,14 @@ class Recorded:
     async def refused(self, attempt: Attempt, refusal: Refused, scope: Scope) -> None:
         """A command that came with a task is about to be refused."""
         if is_recorded(refusal):
-            caller = self._caller(attempt.person, id_of(scope), _source(scope))
+            caller = self._caller(attempt.person, id_of(scope), source_of(scope))
             await self._trail.record(attempt.person, _command_refused(caller, attempt, refusal))
 
     def put_refused(self, attempt: Attempt, refusal: Refused, exchange: Exchange, tell: Tell) -> None:
         """As `refused`, without a task: `tell` is told once the refusal may be answered, or why it may not."""
         id = exchange.headers[b"x-request-id"] = request_id(exchange.headers.get(b"x-request-id"))
-        caller = self._caller(attempt.person, id, exchange.source)
+        source = self._sources.of(exchange.source, exchange.headers.items())
+        caller = self._caller(attempt.person, id, source)
         self._trail.put(attempt.person, _command_refused(caller, attempt, refusal), tell)
 
 
@@ -140,8 +143,3 @@ def _address(request: Request) -> str:
 def _subjects(request: Request, ids: Sequence[str]) -> tuple[str, ...]:
     kind = trail.RECORDED[_address(request)]
     return tuple(dict.fromkeys(f"{kind}-{id}" if kind else id for id in ids))
-
-
-def _source(scope: Scope) -> str:
-    client = scope.get("client")
-    return client[0] if client else ""

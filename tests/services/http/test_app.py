@@ -99,7 +99,7 @@ def test_the_examples_fit_their_schemas(document: Any) -> None:
 def test_refusals_are_described_where_they_happen(document: Any) -> None:
     for path, method, operation in operations(document):
         if method == "post" and path not in READS:
-            assert {"400", "401", "403", "404", "409", "412", "413", "415", "422", "503"} <= operation[
+            assert {"400", "401", "403", "404", "409", "412", "413", "415", "422", "429", "503"} <= operation[
                 "responses"
             ].keys()
 
