@@ -6,7 +6,7 @@ from domain.authority import Reach
 from domain.grant import KIND, Grant
 from domain.world import Stream
 from projections import pages, sights
-from projections.pages import NOW, Asked, Document, Page
+from projections.pages import NOW, Asked, Document, Page, Turn
 from projections.state_table import TEXT, StateTable
 from projections.statements import DOCUMENT, TEXTS, Connection, Row
 from projections.views import View
@@ -92,6 +92,11 @@ async def page(
     """The grants a reader may see, oldest first."""
     filters = pages.equal(customer=customer, release=release, state=state)
     return await pages.page(conn, TABLE, sights.concerned(reach), filters, asked)
+
+
+async def changed(conn: Connection, reach: Reach, customer: str, after: int, at: int) -> list[Turn]:
+    """Which grants of a customer changed, as far as the reader sees them; so many at most. Raises NotReady."""
+    return await pages.changed(conn, TABLE, sights.concerned(reach), pages.equal(customer=customer), after, at)
 
 
 async def detail(conn: Connection, reach: Reach, id: str, at: int | None = None) -> Document:

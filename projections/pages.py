@@ -17,7 +17,7 @@ from psycopg.rows import tuple_row
 from domain.errors import Malformed, NotFound
 from projections.state_table import StateTable
 from projections.statements import Connection, Row
-from projections.tracking import NotReady, standing
+from projections.tracking import NotReady, Standing, standing
 
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 200
@@ -50,6 +50,15 @@ class Page:
     items: list[Document] = field(default_factory=list)
     next: str | None = None
     position: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What changed between two positions: its id, and its state before (None: the reader saw nothing) and after."""
+
+    id: str
+    before: str | None
+    after: str
 
 
 NOW = Asked()
@@ -98,9 +107,7 @@ async def page(
         filters = [*filters, Clause(f"({', '.join(order)}) > ({places})", tuple(_key_of(asked.cursor, kinds)))]
     async with conn.transaction():
         await conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        live = await standing(conn, table.name)
-        if live is None or live.version != table.version:
-            raise NotReady(f"Version {table.version} of the projection {table.name} is being built.")
+        live = await _live(conn, table)
         at = live.position if asked.at is None else min(asked.at, live.position)
         rows = await _rows(conn, live.schema, at, at < live.position, sights, filters, asked.limit + 1, order)
     more = len(rows) > asked.limit
@@ -116,6 +123,50 @@ async def detail(
     if not found.items:
         raise NotFound
     return found.items[0]
+
+
+async def changed(
+    conn: Connection,
+    table: StateTable,
+    sights: Sequence[Clause],
+    filters: Sequence[Clause],
+    after: int,
+    at: int,
+    limit: int = LIMIT_MAX,
+) -> list[Turn]:
+    """Which ids' rows, as the reader sees them, changed after a position (exclusive) up to another, by id.
+
+    For tables with a column `state`. Raises NotReady.
+    """
+    if not sights:
+        return []
+    live = await _live(conn, table)
+    own = {name: sql.Identifier(live.schema, name) for name in ("current", "past")}
+    held = [Clause("until > %s AND since <= %s", (after, at))]
+    either = Clause(" OR ".join(f"({s.text})" for s in sights), tuple(value for s in sights for value in s.values))
+    branches, values = [], []
+    for source in ("current", "past"):
+        clauses = [either, *filters, *(held if source == "past" else [Clause("since <= %s", (at,))])]
+        conditions = sql.SQL(" AND ").join(sql.SQL(f"({clause.text})").format(**own) for clause in clauses)
+        branches.append(sql.SQL("SELECT id, state, since FROM {} WHERE {}").format(own[source], conditions))
+        values += [value for clause in clauses for value in clause.values]
+    query = sql.SQL("""
+        SELECT id, (array_agg(state ORDER BY since DESC) FILTER (WHERE since <= %s))[1],
+            (array_agg(state ORDER BY since DESC))[1]
+        FROM ({}) AS held GROUP BY id HAVING max(since) > %s ORDER BY id LIMIT %s""").format(
+        sql.SQL(" UNION ALL ").join(branches)
+    )
+    async with conn.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(query, [after, *values, after, limit])
+        return [Turn(*found) for found in await cursor.fetchall()]
+
+
+async def _live(conn: Connection, table: StateTable) -> Standing:
+    """Where the rows are. Raises NotReady while they are being built for the first time."""
+    live = await standing(conn, table.name)
+    if live is None or live.version != table.version:
+        raise NotReady(f"Version {table.version} of the projection {table.name} is being built.")
+    return live
 
 
 async def _rows(

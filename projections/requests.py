@@ -8,7 +8,7 @@ from domain.request import KIND, AccessRequest
 from domain.sign_offs import waiting
 from domain.world import Stream
 from projections import pages, sights
-from projections.pages import NOW, Asked, Clause, Document, Page
+from projections.pages import NOW, Asked, Clause, Document, Page, Turn
 from projections.state_table import TEXT, StateTable
 from projections.statements import DOCUMENT, TEXTS, Connection, Row
 from projections.views import View
@@ -189,6 +189,11 @@ async def page(
     """The requests a reader may see, oldest first."""
     filters = pages.equal(state=state, customer=customer, release=release) + pages.including(waiting_on=waiting_on)
     return await pages.page(conn, TABLE, _sight(reach), filters, asked)
+
+
+async def changed(conn: Connection, reach: Reach, customer: str, after: int, at: int) -> list[Turn]:
+    """Which requests of a customer changed, as far as the reader sees them; so many at most. Raises NotReady."""
+    return await pages.changed(conn, TABLE, _sight(reach), pages.equal(customer=customer), after, at)
 
 
 async def detail(conn: Connection, reach: Reach, id: str, at: int | None = None) -> Document:

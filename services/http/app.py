@@ -19,7 +19,19 @@ from domain.authority import READS
 from domain.errors import NotFound, Refused
 from services.api_keys import secrets_in
 from services.handle import Handler
-from services.http import access, audit, commands, description, log, login, operations, problems, queries, trail
+from services.http import (
+    access,
+    audit,
+    commands,
+    description,
+    differences,
+    log,
+    login,
+    operations,
+    problems,
+    queries,
+    trail,
+)
 from services.http.access import Evaluations
 from services.http.answers import NO_STORE, SECURE, Exchange, Receive, Scope, Send, id_of, send_refusal
 from services.http.browsers import browsers_of
@@ -97,6 +109,7 @@ def build_app(
         },
     )
     framework.include_router(queries.router(reads, uses))
+    framework.include_router(differences.router(reads))
     framework.include_router(audit.router(reads))
     framework.include_router(log.router(reads))
     framework.include_router(login.router(issuers, sessions, identities, rates))

@@ -32,7 +32,7 @@ Assent takes commands, answers queries, and proves that nobody rewrote what happ
 Every command is a POST with an `Idempotency-Key`: repeated with the same key it gives the first answer again. Its
 answer carries the `position` of what it wrote; a read with `after=<position>` includes it. Every refusal is
 problem+json and names the rule and what is missing. Lists go page by page: `next` is the `cursor` of the next one.
-Every list and document can be read `at` an earlier position or time.
+Every list and document can be read `at` an earlier position or time; `/diff` tells what changed between two of them.
 """
 
 TREE: Document = {
@@ -248,6 +248,8 @@ def _content(path: str) -> Document:
             **_json({"$ref": "#/components/schemas/Listing"}, {"items": [], "next": None, "position": 41}),
             MEDIA_TYPE: {"schema": {"type": "string"}},
         }
+    if path == "/api/v1/diff":
+        return _json({"type": "object"}, examples.DIFFERENCE)
     is_list = path in LISTS or path.endswith("/history")
     schema = {"$ref": "#/components/schemas/Listing"} if is_list else {"type": "object"}
     return {"application/json": {"schema": schema}}

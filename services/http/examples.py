@@ -122,6 +122,16 @@ ANSWER = {
     "receipt": {"position": 41, "leaf": "3q2+7wAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "size": 42},
 }
 
+DIFFERENCE = {
+    "stream": "request-01kwk2q8xrewp9q7rmkbd2k7me",
+    "from": {"position": 40, "version": 2},
+    "to": {"position": 41, "version": 3},
+    "changes": [{"path": "/waiting_on", "before": ["oncd", "commerce"], "after": ["commerce"]}],
+    "facts": [
+        {"position": 41, "type": "AgencySignedOff", "text": "Olga (reviewer, oncd) approved revision 1 for oncd."}
+    ],
+}
+
 PROBLEM = {
     "type": "urn:assent:problem:sign-offs-missing",
     "title": "Sign-offs are missing",

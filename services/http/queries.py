@@ -1,7 +1,7 @@
 """Which lists and documents may be read, with which filters? SQL over projection tables, straight into the answer."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from types import ModuleType
 from typing import Annotated, Any, Literal
@@ -26,9 +26,10 @@ from projections import (
     requests,
     subjects,
 )
+from projections.state_table import StateTable
 from services.http import boards, histories
 from services.http.key_uses import KeyUses
-from services.http.reads import POSITION_MAX, AsOf, Connection, Page, PersonText, Reads, SlugText, json_response
+from services.http.reads import POSITION_MAX, Connection, InTheWorld, Page, PersonText, Reads, SlugText, json_response
 from services.log import reader
 
 GrantState = Literal["pending_conditions", "active", "suspended", "revoked", "surrendered", "expired", "superseded"]
@@ -88,7 +89,7 @@ class Directives(Page):
     state: Literal["in_force", "lifted"] | None = None
 
 
-class History(AsOf):
+class History(InTheWorld):
     """A part of a history."""
 
     cursor: Annotated[int | None, Field(ge=0, le=POSITION_MAX, description="`next` of the page before")] = None
@@ -124,6 +125,11 @@ class Kind:
     named_by: str = "id"
     board: Callable[..., Awaitable[pages.Page]] | None = None
 
+    def stream(self, id: str) -> str:
+        """The stream that such a document follows from."""
+        (kind,) = self.answers.TABLE.kinds
+        return f"{kind}-{id}"
+
 
 KINDS = (
     Kind("request", "requests", requests, Requests),
@@ -158,7 +164,7 @@ def router(reads: Reads, uses: KeyUses) -> APIRouter:
         ]
         if kind.has_history:
             summary = f"{one.capitalize()}: what happened, in words"
-            addresses.append((f"/{kind.plural}/{{id}}/history", _history(one, reads), summary))
+            addresses.append((f"/{kind.plural}/{{id}}/history", _history(kind, reads), summary))
         for path, endpoint, summary in addresses:
             here.add_api_route(path, endpoint, tags=[kind.plural], summary=summary)
     here.add_api_route(
@@ -208,12 +214,16 @@ def _detail(kind: Kind, reads: Reads, uses: KeyUses) -> Endpoint:
         request: Request,
         reach: Annotated[Reach, Depends(reads.reader)],
         id: str,
-        asked: Annotated[AsOf, Query()],
+        asked: Annotated[InTheWorld, Query()],
     ) -> Response:
+        table: StateTable = kind.answers.TABLE
+        document: pages.Document
         async with reads.pool.connection() as conn:
-            at = await reads.as_of(conn, asked, kind.answers.TABLE.name)
-            document: pages.Document = await kind.answers.detail(conn, reach, id, at)
-        if kind.has_uses and asked.at is None:
+            if asked.occurred_at is not None:
+                document = await histories.document(conn, reach, table, kind.stream(id), await reads.until(conn, asked))
+            else:
+                document = await kind.answers.detail(conn, reach, id, await reads.as_of(conn, asked, table.name))
+        if kind.has_uses and asked.at is None and asked.occurred_at is None:
             await _tell_uses([document], uses)
         await reads.recorded.document(request)
         return await reads.detail(request, document, document["version"], is_versioned=not kind.has_uses)
@@ -228,14 +238,15 @@ async def _tell_uses(documents: list[pages.Document], uses: KeyUses) -> None:
         each["last_used"] = found.get(each["id"])
 
 
-def _history(kind: str, reads: Reads) -> Endpoint:
+def _history(kind: Kind, reads: Reads) -> Endpoint:
     async def answer(
         request: Request, reach: Annotated[Reach, Depends(reads.reader)], id: Id, asked: Annotated[History, Query()]
     ) -> Response:
         position = reads.handler.replica.position
         async with reads.pool.connection() as conn:
-            at = position if asked.at is None else await reads.position_at(conn, asked.at)
-            entries = await histories.entries(conn, reach, f"{kind}-{id}", at)
+            until = await reads.until(conn, asked)
+            at = position if until.at is None else until.at
+            entries = await histories.entries(conn, reach, kind.stream(id), replace(until, at=at))
         following = [each for each in entries if asked.cursor is None or each["position"] > asked.cursor]
         page = following[: asked.limit]
         await reads.recorded.document(request)
@@ -246,12 +257,14 @@ def _history(kind: str, reads: Reads) -> Endpoint:
 
 def _required_sign_offs(reads: Reads) -> Endpoint:
     async def required_sign_offs(
-        request: Request, reach: Annotated[Reach, Depends(reads.reader)], id: Id, asked: Annotated[AsOf, Query()]
+        request: Request, reach: Annotated[Reach, Depends(reads.reader)], id: Id, asked: Annotated[InTheWorld, Query()]
     ) -> Response:
         async with reads.pool.connection() as conn:
-            at = None if asked.at is None else await reads.position_at(conn, asked.at)
-            now = reads.handler.clock.now() if at is None else await recorded_at(conn, at)
-            found = await histories.required(conn, reach, id, at, now)
+            until = await reads.until(conn, asked)
+            now = until.occurred
+            if now is None:
+                now = reads.handler.clock.now() if until.at is None else await recorded_at(conn, until.at)
+            found = await histories.required(conn, reach, id, until, now)
         await reads.recorded.document(request)
         return json_response(found)
 

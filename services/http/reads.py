@@ -17,6 +17,7 @@ from projections import tracking
 from services.handle import Handler
 from services.http.answers import source_of
 from services.http.bodies import instant
+from services.http.histories import Until
 from services.http.identity import Identities
 from services.http.machines import must_have_scope
 from services.http.problems import BadParameter, NotCaughtUp, NotYourRole
@@ -55,6 +56,20 @@ class AsOf(After):
         Field(
             max_length=64,
             description="As it was at this position or time (RFC 3339), inclusive",
+            examples=["2026-07-08T00:00:00Z"],
+        ),
+    ] = None
+
+
+class InTheWorld(AsOf):
+    """A read of now, of the past as it was recorded, or of what was true in the world at a time."""
+
+    occurred_at: Annotated[
+        str | None,
+        Field(
+            max_length=64,
+            description="What was true in the world at this time (RFC 3339), inclusive, by all that is known now; "
+            "with `at`, by all that was known then",
             examples=["2026-07-08T00:00:00Z"],
         ),
     ] = None
@@ -118,12 +133,25 @@ class Reads:
         """The position to read at (None: now), once the projection has come that far. Raises BadParameter, NotReady."""
         at = None if asked.at is None else await self.position_at(conn, asked.at)
         awaited = max(at if at is not None else -1, asked.after if asked.after is not None else -1)
-        if awaited >= 0:
-            await tracking.wait_until(conn, projection, awaited, WAIT_SECONDS_MAX)
+        await self.caught_up(conn, projection, awaited)
         return at
 
-    async def position_at(self, conn: Connection, at: str) -> int:
-        """The position that `at` means: itself, or the last recorded by that time. Raises BadParameter, Malformed."""
+    async def caught_up(self, conn: Connection, projection: str, position: int) -> None:
+        """Wait until a projection has come that far. Raises NotReady."""
+        if position >= 0:
+            await tracking.wait_until(conn, projection, position, WAIT_SECONDS_MAX)
+
+    async def until(self, conn: Connection, asked: InTheWorld) -> Until:
+        """Which facts of a stream count in the answer. Raises BadParameter, Malformed."""
+        at = None if asked.at is None else await self.position_at(conn, asked.at)
+        given = asked.occurred_at
+        return Until(at, None if given is None else instant_in_address(given, "occurred_at"))
+
+    async def position_at(self, conn: Connection, at: str, name: str = "at") -> int:
+        """The position that a parameter means: itself, or the last recorded by that time, so far.
+
+        Raises BadParameter, also for a position that is not in the log yet; Malformed.
+        """
         if re.fullmatch(r"[0-9]{1,18}", at):
             position = int(at)
             if position > self.handler.replica.position:
@@ -131,14 +159,15 @@ class Reads:
                     f"The log ends at position {self.handler.replica.position}.", "a position in the log"
                 )
             return position
-        return await reader.position_at(conn, instant_in_address(at, "at", "a position, or "))
+        return await reader.position_at(conn, instant_in_address(at, name, "a position, or "))
 
     async def moment(self, conn: Connection, asked: AsOf, at: int | None) -> datetime:
-        """What time it was then: the one asked for, or when the position asked for was recorded; now for no `at`."""
+        """What time it was then: the one asked for, or when the position asked for was recorded; never after now."""
+        now = self.handler.clock.now()
         if asked.at is None or at is None:
-            return self.handler.clock.now()
+            return now
         if not asked.at.isdecimal():
-            return instant_in_address(asked.at, "at")
+            return min(instant_in_address(asked.at, "at"), now)
         (fact,) = await reader.page(conn, after=at - 1, limit=1)
         return fact.recorded
 

@@ -63,8 +63,7 @@ class Recorded:
     async def document(self, request: Request) -> None:
         """The caller is about to be shown the document at the request's address."""
         if (read := self._read(request)) is not None:
-            subjects = _subjects(request, [request.path_params["id"]])
-            await self._trail.record(read.person, trail.DocumentRead(*read.event, subjects))
+            await self._trail.record(read.person, trail.DocumentRead(*read.event, _subject(request)))
 
     async def page(self, request: Request, ids: Sequence[str]) -> None:
         """The caller is about to be shown a page with items of these ids."""
@@ -93,9 +92,7 @@ class Recorded:
             await self.signed_out(_address(request), request.scope)
         elif refusal.status in (403, 404) and (read := self._read(request)) is not None:
             caller, address, _ = read.event
-            id = request.path_params.get("id")
-            subjects = _subjects(request, [] if id is None else [id])
-            event = trail.ReadRefused(caller, address, subjects, refusal.status, refusal.rule)
+            event = trail.ReadRefused(caller, address, _subject(request), refusal.status, refusal.rule)
             await self._trail.record(read.person, event)
 
     async def signed_out(self, address: str, scope: Scope) -> None:
@@ -138,6 +135,13 @@ def _command_refused(caller: trail.Caller, attempt: Attempt, refusal: Refused) -
 def _address(request: Request) -> str:
     route: Any = request.scope.get("route")
     return route.path_format if route is not None else ""
+
+
+def _subject(request: Request) -> tuple[str, ...]:
+    """The stream that is asked about: by the address, or as a well-formed parameter of it."""
+    if "id" in request.path_params:
+        return _subjects(request, [request.path_params["id"]])
+    return (request.state.stream,) if hasattr(request.state, "stream") else ()
 
 
 def _subjects(request: Request, ids: Sequence[str]) -> tuple[str, ...]:

@@ -136,6 +136,11 @@ FILTERS = {
     "/api/v1/releases": ("phase=limited_preview",),
     "/api/v1/organizations": ("kind=agency", "limit=2"),
     "/api/v1/dashboards/pending_sign_offs": ("officer=sam", "agency=ostp", "overdue=true"),
+    "/api/v1/diff": tuple(
+        f"stream={stream}&from={since}&to=2026-07-03T15:00:00Z"
+        for stream in ("request-nw2", "organization-northwind", "release-gpt-5.6", "request-tk", "grant-g")
+        for since in ("0", "2026-06-30T16:00:00Z")
+    ),
 }
 COMMANDS: tuple[tuple[str, Any], ...] = (
     ("/requests/nw2/sign-offs", {"agency": "ostp", "position": "approve"}),
@@ -154,6 +159,7 @@ COMMANDS: tuple[tuple[str, Any], ...] = (
     ("/releases/gpt-5.6/hold", {"reason": "Wait"}),
 )
 GLOBAL = frozenset({"position", "cause", "because", "size", "receipt", "leaf"})
+IN_THE_WORLD = ("/api/v1/requests/{id}", "/api/v1/requests/{id}/history", "/api/v1/requests/{id}/required-sign-offs")
 OF_THE_CALLER = "/session"
 """Tells of the token alone."""
 
@@ -168,6 +174,8 @@ def addresses() -> Iterator[str]:
             yield from (f"{path}?{filter_}" for filter_ in FILTERS.get(path, ()))
         else:
             yield from (path.replace("{id}", id) for id in IDS.get(kind, ("unknown",)))
+            if path in IN_THE_WORLD:
+                yield f"{path.replace('{id}', 'nw2')}?occurred_at=2026-07-02T00:00:00Z"
 
 
 def masked(value: Any) -> Any:

@@ -228,6 +228,7 @@ READ: dict[str, tuple[str, tuple[str, ...], str]] = {
         tuple(c for c in CONCERNED if "northwind" not in c),
         "empty",
     ),
+    "/api/v1/diff": ("?stream=request-nw&from=0&to=2100-01-01T00:00:00Z", REQUEST_NW, "404"),
     "/api/v1/events": ("", AUDITORS, "403"),
     "/api/v1/log/checkpoint": ("", WITH_SCOPE, ""),
     "/api/v1/log/tile/{level}/{place}": ("0/000.p/1", WITH_SCOPE, ""),
