@@ -10,7 +10,7 @@ from domain import organization, rulebook
 from domain.authority import Reach
 from domain.errors import NotFound
 from domain.facts import Fact
-from domain.fields import Label
+from domain.fields import Label, is_visible
 from domain.grant import Grant
 from domain.organization import Organization
 from domain.release import Release
@@ -49,7 +49,23 @@ async def entries(conn: Connection, reach: Reach, stream: str, until: Until) -> 
     """What happened in the stream, as far as the reader may know. Raises NotFound."""
     facts = await facts_of(conn, stream)
     clearance = await clearance_for(conn, reach, state_of(facts))
-    return history(until.of(facts), reach, clearance)
+    found = history(until.of(facts), reach, clearance)
+    return found if clearance >= Label.INTERAGENCY else await _without_hidden_causes(conn, found, clearance)
+
+
+async def _without_hidden_causes(conn: Connection, found: list[Entry], clearance: Label) -> list[Entry]:
+    """The entries, with `cause` None where the reader may not know of that event."""
+    own = {each["position"] for each in found}
+    causes = {each["cause"] for each in found if each["cause"] is not None}
+    elsewhere = await reader.types(conn, causes - own)
+    known = own | {position for position, type in elsewhere.items() if is_visible(rulebook.EVENTS[type], clearance)}
+    return [each if each["cause"] in known else {**each, "cause": None} for each in found]
+
+
+async def with_receipts(conn: Connection, found: list[Entry]) -> list[Entry]:
+    """The entries, each with what proves that it is in the log: its position and leaf, and the size of the log then."""
+    receipts = await reader.receipts(conn, [each["position"] for each in found])
+    return [{**each, "receipt": receipts[each["position"]]} for each in found]
 
 
 async def document(conn: Connection, reach: Reach, table: StateTable, stream: str, until: Until) -> Document:

@@ -247,8 +247,8 @@ def _history(kind: Kind, reads: Reads) -> Endpoint:
             until = await reads.until(conn, asked)
             at = position if until.at is None else until.at
             entries = await histories.entries(conn, reach, kind.stream(id), replace(until, at=at))
-        following = [each for each in entries if asked.cursor is None or each["position"] > asked.cursor]
-        page = following[: asked.limit]
+            following = [each for each in entries if asked.cursor is None or each["position"] > asked.cursor]
+            page = await histories.with_receipts(conn, following[: asked.limit])
         await reads.recorded.document(request)
         return await reads.listing(page, page[-1]["position"] if len(following) > len(page) else None, at)
 

@@ -4,6 +4,7 @@ Every function takes an asynchronous connection, so a caller may read many thing
 never changes: two reads bounded by the same size agree whatever happens in between.
 """
 
+from base64 import b64encode
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +16,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from domain.facts import Fact
 from domain.world import LONG_AGO
+from services.log.receipt import Receipt
 from services.log.record import read, recorded_at
 
 PAGE_ROWS = 5000
@@ -145,6 +147,20 @@ async def position_at(conn: Connection, instant: datetime) -> int:
     found = await rows(conn, "SELECT position_at(%s)", instant)
     position: int = found[0][0]
     return position
+
+
+async def receipts(conn: Connection, positions: Collection[int]) -> dict[int, Receipt]:
+    """What was promised to whoever had these positions written: each leaf, and the log's size after its append."""
+    query = """
+        SELECT position, leaf, (SELECT min(size) FROM tree_head WHERE size > position) FROM event
+        WHERE position = ANY (%s)"""
+    found = await rows(conn, query, list(positions))
+    return {position: Receipt(position, b64encode(leaf).decode(), size) for position, leaf, size in found}
+
+
+async def types(conn: Connection, positions: Collection[int]) -> dict[int, str]:
+    """The types of the events at these positions."""
+    return dict(await rows(conn, "SELECT position, type FROM event WHERE position = ANY (%s)", list(positions)))
 
 
 async def leaves(conn: Connection, start: int, end: int) -> list[bytes]:

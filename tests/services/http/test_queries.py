@@ -6,6 +6,7 @@ import pytest
 
 from tests.services.http.conftest import Ask, Service
 from tests.services.http.test_commands import APPROVE, problem
+from tests.services.http.test_log import covered
 
 KINDS = ("requests", "grants", "releases", "organizations", "policies", "directives")
 
@@ -187,6 +188,40 @@ def test_the_history_tells_in_plain_words_what_happened(service: Service, reques
     ]
     assert found["items"][2]["text"].startswith("Olga (reviewer, oncd) approved")
     assert found["items"][0]["data"]["use"] == "Fraud analysis"
+
+
+def test_each_entry_bears_the_receipt_of_its_event(service: Service, request_of: Ask) -> None:
+    id = request_of()
+    answer = service.done("olga", f"/requests/{id}/sign-offs", APPROVE)
+    for person in ("olga", "abe"):
+        found = service.get(person, f"/requests/{id}/history").json()["items"]
+        assert found[-1]["receipt"] == answer["receipt"]
+    for entry in service.get("nina", f"/requests/{id}/history").json()["items"]:
+        proof = covered(service, f"/log/proof/{entry['position']}").json()
+        assert (entry["receipt"]["position"], proof["leaf"]) == (entry["position"], entry["receipt"]["leaf"])
+
+
+def test_an_applicant_learns_of_no_cause_that_they_may_not_see(service: Service, request_of: Ask) -> None:
+    id = request_of()
+    approved(service, id)
+
+    def causes(person: str) -> dict[str, Any]:
+        entries = service.get(person, f"/requests/{id}/history").json()["items"]
+        return {entry["type"]: entry["cause"] for entry in entries}
+
+    assert causes("nina")["RequestApproved"] is None
+    entries = service.get("olga", f"/requests/{id}/history").json()["items"]
+    (countersigned,) = [entry for entry in entries if entry["type"] == "SignOffCountersigned"]
+    assert causes("olga")["RequestApproved"] == countersigned["position"]
+
+
+def test_an_applicant_learns_the_cause_that_they_may_see(service: Service, request_of: Ask) -> None:
+    approved(service, request_of())
+    position = service.get("abe", "/events?limit=1").json()["position"]
+    grants = service.read("nina", "/grants?state=active&limit=200", position)["items"]
+    renewal = service.done("nina", f"/grants/{grants[-1]['id']}/renewals", {})
+    entry = service.get("nina", f"/grants/{grants[-1]['id']}/history").json()["items"][-1]
+    assert (entry["type"], entry["cause"]) == ("RenewalRequested", renewal["events"][0]["position"])
 
 
 def test_a_history_is_read_page_by_page(service: Service, request_of: Ask) -> None:
