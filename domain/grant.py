@@ -252,12 +252,15 @@ class GrantSuperseded:
 @unguarded
 @dataclass(frozen=True, slots=True)
 class Condition:
+    """A proviso as it stands; `reported`: when the customer last reported on it, or on all."""
+
     number: int
     agency: str
     text: str
     kind: str
     due: datetime | None
     state: Literal["open", "satisfied", "breached", "dropped"] = "open"
+    reported: datetime | None = None
 
 
 @unguarded
@@ -761,6 +764,8 @@ def evolve(state: Grant | None, fact: Fact) -> Grant | None:
             return _with_condition(state, number, "satisfied")
         case ConditionBreached(number):
             return _with_condition(state, number, "breached")
+        case ComplianceReported(about):
+            return _reported(state, about, fact.occurred)
         case GrantAmended(tiers, user_classes, until):
             return replace(
                 state,
@@ -848,6 +853,14 @@ def _without_suspension(state: Grant, organization: str) -> Grant:
         state,
         suspensions={o: reason for o, reason in state.suspensions.items() if o != organization},
         reinstatements_proposed={o: p for o, p in state.reinstatements_proposed.items() if o != organization},
+    )
+
+
+def _reported(state: Grant, about: int | None, when: datetime) -> Grant:
+    """`about` is a condition's number, or None for all."""
+    return replace(
+        state,
+        conditions=tuple(replace(c, reported=when) if about in (None, c.number) else c for c in state.conditions),
     )
 
 

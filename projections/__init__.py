@@ -1,6 +1,7 @@
 """Which projections are there? Each file answers one question, from rows that can be thrown away and made again."""
 
 from projections import (
+    conditions,
     deadlines,
     directives,
     grants,
@@ -21,6 +22,7 @@ PROJECTIONS: tuple[Table, ...] = (
     releases.TABLE,
     requests.TABLE,
     grants.TABLE,
+    conditions.TABLE,
     directives.TABLE,
     pending_sign_offs.TABLE,
     deadlines.TABLE,

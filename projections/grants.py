@@ -20,7 +20,7 @@ def rows(name: str, view: View, stream: Stream) -> Iterator[Row]:
 
 TABLE = StateTable(
     name="grants",
-    version=1,
+    version=2,
     kinds=frozenset({KIND}),
     columns={
         "view": TEXT,

@@ -86,6 +86,20 @@ def _storable(text: str) -> bool:
     return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
+NO_DATE = datetime(9000, 1, 1, tzinfo=UTC)
+"""Where something without a due date stands in an order of due dates: behind all that have one."""
+
+
+def overdue(by: bool | None, now: datetime) -> list[Clause]:
+    """The filter, if one was given, for what is due by now, or what is not; `due` is the column."""
+    return [] if by is None else [Clause("due <= %s" if by else "due > %s", (now,))]
+
+
+def with_overdue(item: Document, now: datetime) -> Document:
+    """The item, and whether it is overdue; what has no `due` never is."""
+    return {**item, "overdue": item["due"] is not None and datetime.fromisoformat(item["due"]) <= now}
+
+
 async def page(
     conn: Connection,
     table: StateTable,

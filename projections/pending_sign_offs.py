@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from domain import release, request, tasks
@@ -17,9 +17,6 @@ from projections.pages import NOW, Asked, Clause, Document, Page
 from projections.state_table import TEXT, StateTable
 from projections.statements import DOCUMENT, TEXTS, Connection, Row
 from projections.views import View
-
-NO_DATE = datetime(9000, 1, 1, tzinfo=UTC)
-"""Where a task without a due date stands in the queue: behind all that have one."""
 
 ACTS = ("SignOff", "Countersign", "AcceptInformation", "SignOffPhase", "CountersignPhase")
 """The commands by which something in a queue is done."""
@@ -73,7 +70,9 @@ def _of_gate(name: str, here: Release) -> Iterator[Row]:
             "revision": None,
             "state": "held" if here.held else "open",
         }
-        yield _row(name, leaf, tasks.of_phase(leaf, here), NO_DATE, [*here.gate_agencies, here.provider], (), about)
+        yield _row(
+            name, leaf, tasks.of_phase(leaf, here), pages.NO_DATE, [*here.gate_agencies, here.provider], (), about
+        )
 
 
 def _one_each(leaves: Iterable[Leaf]) -> Iterable[Leaf]:
@@ -150,17 +149,11 @@ async def page(
     all_ = reach.clearance is not None
     concerned = Clause("true") if all_ else Clause("concerned && %s::text[]", (sorted(reach.full),))
     sight = sights.unless_recused(reach, concerned, "stream")
-    filters = pages.equal(agency=agency, lacks=lacks)
-    if overdue is not None:
-        filters.append(Clause("due <= %s" if overdue else "due > %s", (now,)))
+    filters = pages.equal(agency=agency, lacks=lacks) + pages.overdue(overdue, now)
     if officer is not None:
         filters.append(_may_be_done_by(officer))
     found = await pages.page(conn, TABLE, [sight], filters, asked, ("due", "stream", "agency"))
-    return Page([{**item, "overdue": _is_over(item["due"], now)} for item in found.items], found.next, found.position)
-
-
-def _is_over(due: str | None, now: datetime) -> bool:
-    return due is not None and datetime.fromisoformat(due) <= now
+    return Page([pages.with_overdue(item, now) for item in found.items], found.next, found.position)
 
 
 def _may_be_done_by(officer: Officer) -> Clause:

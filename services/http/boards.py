@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
 from domain import organization
 from domain.authority import Reach, offices
 from domain.organization import Organization
 from domain.world import EMPTY, fold
-from projections import pages, pending_sign_offs
+from projections import conditions, pages, pending_sign_offs
 from projections.pending_sign_offs import Officer
 from services.http.reads import Connection, Reads
 from services.log import reader
@@ -30,6 +31,13 @@ async def pending(
     return await pending_sign_offs.page(
         conn, reach, asked, now=now, agency=agency, lacks=lacks, overdue=overdue, officer=person
     )
+
+
+async def conditions_due(
+    reads: Reads, conn: Connection, reach: Reach, asked: pages.Asked, now: datetime, **filters: Any
+) -> pages.Page:
+    """Open and broken conditions, by due date."""
+    return await conditions.page(conn, reach, asked, now=now, **filters)
 
 
 async def _officer(reads: Reads, conn: Connection, person: str, at: int | None, now: datetime) -> Officer:

@@ -14,6 +14,7 @@ from domain.errors import NotFound
 from domain.organization import OrganizationKind
 from domain.request import State as RequestState
 from projections import (
+    conditions,
     directives,
     grants,
     keys,
@@ -105,6 +106,15 @@ class PendingSignOffs(Page):
     officer: Annotated[PersonText | None, Field(description="Only what that person could do themselves")] = None
 
 
+class Conditions(Page):
+    """Whose conditions: of an agency, a customer, a release; and whether they are late."""
+
+    agency: Annotated[SlugText | None, Field(description="The agency that set them")] = None
+    customer: SlugText | None = None
+    release: SlugText | None = None
+    overdue: bool | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """One kind of document: its address, the file that answers, the filters of its list, and how its ids look.
@@ -124,6 +134,7 @@ class Kind:
     has_uses: bool = False
     named_by: str = "id"
     board: Callable[..., Awaitable[pages.Page]] | None = None
+    summary: str = ""
 
     def stream(self, id: str) -> str:
         """The stream that such a document follows from."""
@@ -150,6 +161,16 @@ DASHBOARDS = (
         PendingSignOffs,
         named_by="stream",
         board=boards.pending,
+        summary="What waits for sign-offs, the most urgent first",
+    ),
+    Kind(
+        "condition",
+        "conditions",
+        conditions,
+        Conditions,
+        named_by="grant",
+        board=boards.conditions_due,
+        summary="Open and broken conditions of live grants, in the order in which they are due",
     ),
 )
 
@@ -178,7 +199,7 @@ def router(reads: Reads, uses: KeyUses) -> APIRouter:
             f"/dashboards/{board.plural}",
             _list(board, reads, uses),
             tags=["dashboards"],
-            summary=f"{board.plural.replace('_', ' ').capitalize()}, the most urgent first",
+            summary=board.summary,
         )
     return here
 

@@ -122,6 +122,14 @@ def test_a_customer_reports_on_a_condition_or_on_all() -> None:
     story.when(ReportCompliance("g", "What?", 3), by="nina").refused(NamesUnknown, "condition 3")
 
 
+def test_a_condition_remembers_when_the_customer_last_reported_on_it() -> None:
+    story = with_conditions().at("2026-07-03T12:00:00Z").given(ReportCompliance("g", "No misuse", 2), by="nina")
+    third, fourth = instant("2026-07-03T12:00:00Z"), instant("2026-07-04T12:00:00Z")
+    assert [condition.reported for condition in grant(story).conditions] == [None, third]
+    story.at("2026-07-04T12:00:00Z").given(ReportCompliance("g", "All is well"), by="nina")
+    assert [condition.reported for condition in grant(story).conditions] == [fourth, fourth]
+
+
 # Narrowing
 
 

@@ -136,6 +136,7 @@ FILTERS = {
     "/api/v1/releases": ("phase=limited_preview",),
     "/api/v1/organizations": ("kind=agency", "limit=2"),
     "/api/v1/dashboards/pending_sign_offs": ("officer=sam", "agency=ostp", "overdue=true"),
+    "/api/v1/dashboards/conditions": ("agency=commerce", "customer=tinker", "overdue=false"),
     "/api/v1/diff": tuple(
         f"stream={stream}&from={since}&to=2026-07-03T15:00:00Z"
         for stream in ("request-nw2", "organization-northwind", "release-gpt-5.6", "request-tk", "grant-g")

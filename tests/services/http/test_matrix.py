@@ -97,7 +97,7 @@ def service(postgres: str, template: str, tmp_path_factory: pytest.TempPathFacto
         with served(settings) as running:
             running.read("assent.auditor", "/requests", len(story.facts) - 1)
             running.read("assent.auditor", "/dashboards/pending_sign_offs", len(story.facts) - 1)
-            for path in ("grants", "releases", "keys", "legal-holds", "subjects"):
+            for path in ("grants", "releases", "dashboards/conditions", "keys", "legal-holds", "subjects"):
                 running.read("assent.auditor", f"/{path}", len(story.facts) - 1)
             yield running
 
@@ -228,6 +228,7 @@ READ: dict[str, tuple[str, tuple[str, ...], str]] = {
         tuple(c for c in CONCERNED if "northwind" not in c),
         "empty",
     ),
+    "/api/v1/dashboards/conditions": ("", CONCERNED, "empty"),
     "/api/v1/diff": ("?stream=request-nw&from=0&to=2100-01-01T00:00:00Z", REQUEST_NW, "404"),
     "/api/v1/events": ("", AUDITORS, "403"),
     "/api/v1/log/checkpoint": ("", WITH_SCOPE, ""),
