@@ -53,6 +53,18 @@ class ListRead:
 
 
 @dataclass(frozen=True, slots=True)
+class ListExported:
+    """Somebody was sent `count` items of a list for a file, as of a position. A long list leaves several records."""
+
+    caller: AuditorOnly[Caller]
+    address: AuditorOnly[str]
+    asked: AuditorOnly[Mapping[str, str]]
+    subjects: AuditorOnly[tuple[str, ...]]
+    count: AuditorOnly[int]
+    position: AuditorOnly[int]
+
+
+@dataclass(frozen=True, slots=True)
 class EventsRead:
     """Somebody was shown `count` events of a log, the first and last at these positions (-1 where there were none)."""
 
@@ -111,10 +123,11 @@ class ExportRun:
     size: AuditorOnly[int]
 
 
-Event = DocumentRead | ListRead | EventsRead | ReadRefused | CommandRefused | SignInRefused | ExportRun
+Event = DocumentRead | ListRead | ListExported | EventsRead | ReadRefused | CommandRefused | SignInRefused | ExportRun
 _EVENTS: tuple[type, ...] = (
     DocumentRead,
     ListRead,
+    ListExported,
     EventsRead,
     ReadRefused,
     CommandRefused,

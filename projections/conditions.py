@@ -67,6 +67,26 @@ TABLE = StateTable(
     ),
 )
 
+FIELDS = (
+    "id",
+    "grant",
+    "number",
+    "customer",
+    "release",
+    "provider",
+    "agency",
+    "text",
+    "kind",
+    "due",
+    "state",
+    "breached",
+    "last_report",
+    "grant_state",
+    "grant_until",
+    "overdue",
+)
+"""What a document tells, in order."""
+
 
 async def page(
     conn: Connection,

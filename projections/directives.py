@@ -27,6 +27,25 @@ TABLE = StateTable(
     indexes=("(view, state, id)",),
 )
 
+FIELDS = (
+    "id",
+    "organization",
+    "authority",
+    "scope",
+    "carve_outs",
+    "state",
+    "issued",
+    "lifted",
+    "version",
+    "reason",
+    "lifting_proposed_by",
+    "position",
+)
+"""What a document tells, in order, to those who see it in full."""
+
+FOR_OFFICERS = frozenset({"reason", "lifting_proposed_by"})
+"""Of these, what applicants are not told."""
+
 
 def full(stream: Stream) -> Document:
     """The directive with its reason and whoever has proposed to lift it."""

@@ -36,6 +36,36 @@ TABLE = StateTable(
     indexes=("(view, customer, id)", "(view, release, id)", "(view, state, id)", "USING gin (concerned)"),
 )
 
+FIELDS = (
+    "id",
+    "request",
+    "customer",
+    "release",
+    "provider",
+    "state",
+    "version",
+    "policy",
+    "policy_version",
+    "agencies",
+    "tiers",
+    "user_classes",
+    "affiliates",
+    "conditions",
+    "changes",
+    "issued",
+    "until",
+    "suspensions",
+    "notice",
+    "ended_at",
+    "supersedes",
+    "superseded_by",
+    "barred",
+    "renewal",
+    "appeals",
+    "position",
+)
+"""What a document tells, in order."""
+
 
 def document(stream: Stream, version: int) -> Document:
     """The grant as that view of its stream shows it."""

@@ -45,6 +45,23 @@ TABLE = StateTable(
     indexes=("(organization, id)",),
 )
 
+FIELDS = (
+    "id",
+    "organization",
+    "role",
+    "name",
+    "scopes",
+    "issued",
+    "until",
+    "rotated",
+    "previous_until",
+    "revoked",
+    "version",
+    "position",
+    "last_used",
+)
+"""What a document tells, in order."""
+
 
 async def page(conn: Connection, reach: Reach, asked: Asked = NOW, *, organization: str | None = None) -> Page:
     """The keys, the first issued first."""

@@ -42,6 +42,18 @@ TABLE = StateTable(
     indexes=("(person, id)", "(state, id)"),
 )
 
+FIELDS = (
+    "id",
+    "person",
+    "reason",
+    "state",
+    "placed",
+    "released",
+    "version",
+    "position",
+)
+"""What a document tells, in order."""
+
 
 async def page(
     conn: Connection, reach: Reach, asked: Asked = NOW, *, person: str | None = None, state: str | None = None

@@ -27,6 +27,25 @@ TABLE = StateTable(
     indexes=("(view, kind, id)",),
 )
 
+FIELDS = (
+    "id",
+    "kind",
+    "name",
+    "country",
+    "size_class",
+    "government",
+    "closed",
+    "affiliates",
+    "appointments",
+    "delegations",
+    "version",
+    "position",
+)
+"""What a document tells, in order, to those who see it in full."""
+
+FOR_OFFICERS = frozenset({"appointments", "delegations"})
+"""Of these, what applicants are not told."""
+
 
 def full(stream: Stream) -> Document:
     """The organization with everybody ever appointed in it."""

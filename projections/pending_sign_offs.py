@@ -118,6 +118,25 @@ TABLE = StateTable(
     indexes=("(agency, due, stream)", "(due, stream, agency)", "USING gin (concerned)", "USING gin (recused)"),
 )
 
+FIELDS = (
+    "agency",
+    "stream",
+    "lacks",
+    "act",
+    "request",
+    "release",
+    "phase",
+    "provider",
+    "customer",
+    "tier",
+    "due",
+    "since",
+    "revision",
+    "state",
+    "overdue",
+)
+"""What a document tells, in order."""
+
 
 @dataclass(frozen=True, slots=True)
 class Officer:

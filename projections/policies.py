@@ -27,6 +27,22 @@ TABLE = StateTable(
     rows=rows,
 )
 
+FIELDS = (
+    "id",
+    "version",
+    "policy_version",
+    "authority_basis",
+    "sign_offs",
+    "on_refusal",
+    "decider",
+    "clocks",
+    "grant",
+    "effective_from",
+    "versions",
+    "position",
+)
+"""What a document tells, in order."""
+
 
 def document(stream: Stream, version: int) -> Document:
     """The latest version's rule, and all versions."""

@@ -27,6 +27,33 @@ TABLE = StateTable(
     indexes=("(view, provider, id)", "(view, phase, id)"),
 )
 
+FIELDS = (
+    "id",
+    "provider",
+    "model",
+    "tiers",
+    "policy",
+    "incident_threshold",
+    "phase",
+    "phase_began",
+    "access",
+    "next_phase",
+    "phases",
+    "withdrawn",
+    "announced",
+    "version",
+    "phase_sign_offs",
+    "held",
+    "holds",
+    "incidents",
+    "admitted",
+    "position",
+)
+"""What a document tells, in order, to those who see it in full."""
+
+FOR_OFFICERS = frozenset({"phase_sign_offs", "held", "holds", "incidents", "admitted"})
+"""Of these, what applicants are not told."""
+
 
 def full(stream: Stream) -> Document:
     """The rollout with all that is open, held and signed."""

@@ -51,6 +51,47 @@ TABLE = StateTable(
     ),
 )
 
+FIELDS = (
+    "id",
+    "customer",
+    "release",
+    "provider",
+    "tier",
+    "use",
+    "user_classes",
+    "affiliates",
+    "duration_days",
+    "renews",
+    "applicant",
+    "state",
+    "revision",
+    "version",
+    "policy",
+    "policy_version",
+    "sign_off_tree",
+    "submitted",
+    "registered",
+    "intake_due",
+    "due",
+    "dues",
+    "sign_offs",
+    "deemed",
+    "overruled",
+    "waiting_on",
+    "questions",
+    "grant",
+    "decided",
+    "reason",
+    "cycle",
+    "appeals",
+    "recused",
+    "position",
+)
+"""What a document tells, in order, to those who see it in full."""
+
+FOR_OFFICERS = frozenset({"dues", "sign_offs", "deemed", "overruled", "recused"})
+"""Of these, what applicants are not told."""
+
 
 # Documents
 

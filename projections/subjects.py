@@ -37,6 +37,15 @@ TABLE = StateTable(
     views=("full",),
 )
 
+FIELDS = (
+    "id",
+    "holds",
+    "erased",
+    "version",
+    "position",
+)
+"""What a document tells, in order."""
+
 
 async def page(conn: Connection, reach: Reach, asked: Asked = NOW) -> Page:
     """The people of whom something is known here, by name."""

@@ -25,6 +25,7 @@ from services.http import (
     commands,
     description,
     differences,
+    exports,
     log,
     login,
     operations,
@@ -198,7 +199,7 @@ class Door:
         return True
 
     async def _framed(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """By way of the framework: a time limit, which ends where a feed begins, and the headers of every answer."""
+        """By way of the framework: a time limit, up to where a feed or file begins, and the headers of every answer."""
         if b"%00" in scope["query_string"]:
             raise BadParameter("A parameter holds the character NUL, which no text may.", "a text without NUL")
         id, began = id_of(scope), False
@@ -210,7 +211,7 @@ class Door:
                 own = message["headers"]
                 cached = any(name == b"cache-control" for name, _ in own)
                 message["headers"] = [*own, (b"x-request-id", id), *([] if cached else [NO_STORE]), *SECURE]
-                if _FEED in own:
+                if not _STREAMED.isdisjoint(own):
                     limit.reschedule(None)
             await send(message)
 
@@ -275,7 +276,9 @@ async def _unexpected(request: Request, error: Any) -> Response:
 
 POSTED = frozenset({access.PATH, "/api/v1/development/clock"})
 _DIRECTORY = Directory(commands.ROUTES)
-_FEED = (b"content-type", f"{MEDIA_TYPE}; charset=utf-8".encode())
+_STREAMED = frozenset(
+    (b"content-type", type_.encode()) for type_ in (f"{MEDIA_TYPE}; charset=utf-8", *exports.MEDIA_TYPES.values())
+)
 _BEFORE_COMMANDS = f"{commands.PREFIX}/".encode()
 _EVALUATION = access.PATH.encode()
 _TEMPLATES = {path: re.compile(re.sub(r"\{[a-z]+\}", "[^/]+", path.replace("{place}", ".+"))) for path in READS}

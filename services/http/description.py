@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from domain.authority import COMMANDS as MAY
 from domain.authority import READS, Reading
 from domain.sign_offs import Tree
-from services.http import access, commands, examples
+from services.http import access, commands, examples, exports
 from services.http.bodies import name_of
 from services.http.commands import PREFIX, ROUTES, CommandAnswer, Route
 from services.http.feed import MEDIA_TYPE
@@ -83,6 +83,21 @@ LISTING: Document = {
         "position": {"description": "As of which position all this holds", "type": "integer"},
     },
 }
+
+EXPORTED: Document = {
+    exports.CSV: {
+        "schema": {
+            "type": "string",
+            "description": "RFC 4180, a header row first; names in one cell as `a; b`, parts as JSON",
+        },
+        "example": examples.CSV,
+    },
+    exports.JSONL: {
+        "schema": {"type": "string", "description": "An item a line; the last line says `complete`, or it is not"},
+        "example": examples.JSONL,
+    },
+}
+"""What a list answers where `format` asks for a file."""
 
 SESSION: Document = {
     "type": "apiKey",
@@ -201,7 +216,7 @@ def _complete(path: str, operation: Document) -> None:
     operation["security"] = [] if open_to_all else SIGNED_IN
     operation["description"] = f"For {READS[path].value}."
     operation["operationId"] = _operation_id(path, "get")
-    responses = {"200": {"description": "The answer", "content": _content(path)}}
+    responses: dict[str, Document] = {"200": {"description": "The answer", "content": _content(path)}}
     statuses: tuple[int, ...] = (500,) if open_to_all else READ_PROBLEMS
     if path.startswith(("/api/v1/log/", "/api/v1/trail/")):
         statuses = (*statuses, 425)
@@ -214,6 +229,8 @@ def _complete(path: str, operation: Document) -> None:
     if path == "/api/v1/events":
         last = _header("Last-Event-ID", "Go on after this event of the feed (with Accept: text/event-stream)", "41")
         operation["parameters"] = [*operation["parameters"], last]
+    if any(each["name"] == "format" for each in operation.get("parameters", ())):
+        responses["200"]["content"] |= EXPORTED
     if path == "/readyz":
         responses["503"] = {"description": "Not ready", "content": _content(path)}
     if path == "/api/v1/development/clock":

@@ -12,7 +12,6 @@ from domain.facts import Fact
 from domain.organization import Organization
 from projections import grants, requests
 from projections.difference import differences
-from projections.history import history
 from projections.pages import Document, Turn
 from projections.state_table import StateTable
 from projections.views import View
@@ -91,8 +90,7 @@ async def between(conn: Connection, reads: Reads, reach: Reach, stream: str, aft
     facts = await histories.facts_of(conn, stream)
     view, then = await histories.shown(conn, reach, table, facts, Until(at))
     before = await _before(conn, reach, table, facts, after, view)
-    clearance = await histories.clearance_for(conn, reach, histories.state_of(facts))
-    entries = history([fact for fact in facts if after < fact.position <= at], reach, clearance)
+    entries = await histories.told(conn, reach, facts, [fact for fact in facts if after < fact.position <= at])
     earlier, later, told = await reads.vault.open([before, then, entries])
     return {
         "stream": stream,

@@ -132,6 +132,9 @@ DIFFERENCE = {
     ],
 }
 
+CSV = "id,customer,waiting_on,due\r\n01kwk2q8xrewp9q7rmkbd2k7me,northwind,oncd; commerce,2026-07-27T21:00:00Z\r\n"
+JSONL = '{"id":"01kwk2q8xrewp9q7rmkbd2k7me","customer":"northwind"}\n{"complete":{"items":1,"position":41}}\n'
+
 PROBLEM = {
     "type": "urn:assent:problem:sign-offs-missing",
     "title": "Sign-offs are missing",

@@ -5,24 +5,18 @@ A heartbeat tells how far the log was searched, so that whoever comes back with 
 nothing twice, also where a filter lets little through.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
 
 import msgspec
-from starlette.responses import StreamingResponse
-from starlette.types import Send
 
 from domain.errors import Refused
 from services.http.problems import BadHeader
+from services.http.streamed import PATIENCE_SECONDS, Streamed
 
 MEDIA_TYPE = "text/event-stream"
 
 HEARTBEAT_SECONDS = 10.0
 """How long nothing is said at most. As often it is asked again whether the reader still may read."""
-
-PATIENCE_SECONDS = 30.0
-"""A reader who takes nothing for so long is cut off. Nothing is kept for them meanwhile, so nothing is lost."""
 
 RETRY_MILLISECONDS = 1000
 
@@ -79,14 +73,7 @@ def _told(record: bytes) -> bytes:
     return b"id: %d\nevent: %b\ndata: %b\n\n" % (head.position, head.type.encode(), record)
 
 
-class Feed(StreamingResponse):
+class Feed(Streamed):
     """An answer that goes on until its reader leaves, or takes nothing any more."""
 
     media_type = MEDIA_TYPE
-
-    async def stream_response(self, send: Send) -> None:
-        async def patiently(message: Any) -> None:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                await send(message)
-
-        await super().stream_response(patiently)

@@ -48,8 +48,13 @@ class Until:
 async def entries(conn: Connection, reach: Reach, stream: str, until: Until) -> list[Entry]:
     """What happened in the stream, as far as the reader may know. Raises NotFound."""
     facts = await facts_of(conn, stream)
+    return await told(conn, reach, facts, until.of(facts))
+
+
+async def told(conn: Connection, reach: Reach, facts: Sequence[Fact], some: Sequence[Fact]) -> list[Entry]:
+    """Some of the facts of a stream, all of which are given, as far as the reader may know. Raises NotFound."""
     clearance = await clearance_for(conn, reach, state_of(facts))
-    found = history(until.of(facts), reach, clearance)
+    found = history(some, reach, clearance)
     return found if clearance >= Label.INTERAGENCY else await _without_hidden_causes(conn, found, clearance)
 
 

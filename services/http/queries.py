@@ -28,7 +28,7 @@ from projections import (
     subjects,
 )
 from projections.state_table import StateTable
-from services.http import boards, histories
+from services.http import boards, exports, histories
 from services.http.key_uses import KeyUses
 from services.http.reads import POSITION_MAX, Connection, InTheWorld, Page, PersonText, Reads, SlugText, json_response
 from services.log import reader
@@ -211,20 +211,37 @@ def _list(kind: Kind, reads: Reads, uses: KeyUses) -> Endpoint:
     filters = kind.filters
     shared = frozenset(Page.model_fields)
 
-    async def answer(request: Request, reach: Annotated[Reach, Depends(reads.reader)], asked: Page) -> Response:
+    columns = exports.Columns(kind.answers.FIELDS, getattr(kind.answers, "FOR_OFFICERS", frozenset()))
+
+    async def found(conn: Connection, reach: Reach, part: pages.Asked, now: datetime | None, asked: Page) -> pages.Page:
         given: dict[str, Any] = {name: getattr(asked, name) for name in filters.model_fields if name not in shared}
+        if kind.board is None:
+            page: pages.Page = await kind.answers.page(conn, reach, part, **given)
+        else:
+            page = await kind.board(reads, conn, reach, part, now, **given)
+        if kind.has_uses and asked.at is None:
+            await _tell_uses(page.items, uses)
+        return page
+
+    async def answer(request: Request, reach: Annotated[Reach, Depends(reads.reader)], asked: Page) -> Response:
         async with reads.pool.connection() as conn:
             at = await reads.as_of(conn, asked, kind.answers.TABLE.name)
-            part = pages.Asked(at, asked.cursor, asked.limit)
-            if kind.board is None:
-                found: pages.Page = await kind.answers.page(conn, reach, part, **given)
-            else:
-                now = await reads.moment(conn, asked, at)
-                found = await kind.board(reads, conn, reach, part, now, **given)
-        if kind.has_uses and asked.at is None:
-            await _tell_uses(found.items, uses)
-        await reads.recorded.page(request, [item[kind.named_by] for item in found.items])
-        return await reads.listing(found.items, found.next, found.position)
+            now = await reads.moment(conn, asked, at) if kind.board else None
+            if asked.format == "json":
+                page = await found(conn, reach, pages.Asked(at, asked.cursor, asked.limit), now, asked)
+        if asked.format == "json":
+            await reads.recorded.page(request, [item[kind.named_by] for item in page.items])
+            return await reads.listing(page.items, page.next, page.position)
+
+        async def read(part: pages.Asked) -> pages.Page:
+            await reads.same_reader(request, reach)
+            async with reads.pool.connection() as conn:
+                page = await found(conn, reach, part, now, asked)
+            await reads.recorded.export(request, [item[kind.named_by] for item in page.items], page.position)
+            return replace(page, items=await reads.vault.open(page.items))
+
+        exports.check_whole(asked.model_fields_set)
+        return await exports.export(asked.format, kind.plural, columns.of(reach), at, read)
 
     answer.__annotations__["asked"] = Annotated[filters, Query()]
     return answer

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from domain.authority import READERS, READS, Reach, may_read
 from projections import tracking
 from services.handle import Handler
+from services.http import exports
 from services.http.answers import source_of
 from services.http.bodies import instant
 from services.http.histories import Until
@@ -76,10 +77,14 @@ class InTheWorld(AsOf):
 
 
 class Page(AsOf):
-    """A page of a list."""
+    """A page of a list, or the whole of it as a file."""
 
     cursor: Cursor | None = None
     limit: Limit = 50
+    format: Annotated[
+        exports.Format,
+        Field(description="`csv` or `jsonl`: the whole list as a file, without `cursor` and `limit`"),
+    ] = "json"
 
 
 class Listing(msgspec.Struct):
@@ -120,6 +125,11 @@ class Reads:
             needed = (f"an appointment as {role}" for role in READERS[READS[path]])
             raise NotYourRole(f"This is for {READS[path].value}.", *needed)
         return stands.reach
+
+    async def same_reader(self, request: Request, reach: Reach) -> None:
+        """The caller still is who they were, and may read the same. Raises Unauthenticated, NotYourRole."""
+        if await self.reader(request) != reach:
+            raise NotYourRole("Your appointments changed while this was read.", "to ask again")
 
     async def reach_position(self, position: int) -> None:
         """Wait until this process knows the log up to there. Raises NotCaughtUp."""

@@ -71,6 +71,12 @@ class Recorded:
             subjects = _subjects(request, ids)
             await self._trail.record(read.person, trail.ListRead(*read.event, subjects, len(ids)))
 
+    async def export(self, request: Request, ids: Sequence[str], position: int) -> None:
+        """The caller is about to be sent items of these ids, as part of a list's export as of a position."""
+        if (read := self._read(request)) is not None:
+            event = trail.ListExported(*read.event, _subjects(request, ids), len(ids), position)
+            await self._trail.record(read.person, event)
+
     async def events(self, request: Request, positions: Sequence[int], subjects: tuple[str, ...] = ()) -> None:
         """The caller is about to be shown the events at these positions of a log."""
         if (read := self._read(request)) is not None:
