@@ -13,6 +13,7 @@ import logging
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from typing import Protocol
 
 import psycopg
@@ -26,6 +27,9 @@ from projections.tracking import Standing, progress, record_error, standings, tr
 
 LEADER_LOCK = 0x41535350
 """The session's advisory lock that the leading projector holds."""
+
+NAMING_LOCK = 0x4153534E
+"""The transaction's advisory lock of whoever names a schema, or makes one live where none was."""
 
 LOOK_SECONDS = 1.0
 """How often the leader looks whether a projection was swapped under it."""
@@ -50,6 +54,12 @@ class Log(Protocol):
 
     async def facts_of(self, streams: Collection[str], before: int) -> Mapping[str, Sequence[Fact]]:
         """All facts of these streams below a position, each stream's in order of version."""
+
+    async def size(self) -> int:
+        """The last position + 1."""
+
+    def lives(self, begin: str, end: str, before: int) -> AsyncGenerator[Sequence[Fact], None]:
+        """All facts below a position of the streams from `begin` up to `end`: by stream, then by version."""
 
 
 class Swapped(Exception):
@@ -87,8 +97,26 @@ def begin(table: Table, schema: str, log: "Log", position: int = -1) -> Work:
     return Work(schema, position, table.at_work(schema), Streams(log.facts_of))
 
 
+async def place(conn: Connection, table: Table, role: str) -> str:
+    """Make the tables in a schema whose name is free, and give it; the caller's transaction must hold `naming`."""
+    cursor = await conn.execute("SELECT schema FROM projection WHERE name = %s", (table.name,))
+    taken = {schema for (schema,) in await cursor.fetchall()}
+    first = f"{table.name}_v{table.version}"
+    schema = next(name for nth in count(1) if (name := first if nth == 1 else f"{first}_{nth}") not in taken)
+    await create(conn, table, schema, role)
+    return schema
+
+
+async def naming(conn: Connection) -> None:
+    """Until this transaction ends nobody else names a schema, or decides which one is live where none was."""
+    await conn.execute("SELECT pg_advisory_xact_lock(%s)", (NAMING_LOCK,))
+
+
 async def create(conn: Connection, table: Table, schema: str, role: str) -> None:
-    """Make the tables, which nobody reads yet, and the tracking row, at position -1, in one transaction."""
+    """Make the tables, which nobody reads yet, and the tracking row, at position -1, in one transaction.
+
+    They have no index, without which nothing can be written but by COPY.
+    """
     async with conn.transaction():
         await conn.execute("SELECT make_projection_schema(%s)", (schema,))
         await conn.execute(table.create(schema))
@@ -100,7 +128,7 @@ async def create(conn: Connection, table: Table, schema: str, role: str) -> None
 
 
 async def index(conn: Connection, table: Table, schema: str) -> None:
-    """Make the indexes by which the tables are read."""
+    """Make keys and indexes, by which the tables are read and written."""
     await conn.execute(table.index(schema))
 
 
@@ -161,13 +189,12 @@ class Projector:
     async def make_missing(self) -> list[Table]:
         """Make what was never made, drop what was swapped out; the tables of which only another version is there."""
         await drop_retired(self._conn)
-        live = {each.name: each for each in await standings(self._conn) if each.role == "live"}
-        for table in self._tables:
-            if table.name not in live:
-                schema = f"{table.name}_v{table.version}"
-                async with self._conn.transaction():
-                    await create(self._conn, table, schema, "live")
-                    await index(self._conn, table, schema)
+        async with self._conn.transaction():
+            await naming(self._conn)
+            live = {each.name: each for each in await standings(self._conn) if each.role == "live"}
+            for table in self._tables:
+                if table.name not in live:
+                    await index(self._conn, table, await place(self._conn, table, "live"))
         return [table for table in self._tables if table.name in live and live[table.name].version != table.version]
 
     async def run(self) -> None:

@@ -1,28 +1,41 @@
-"""How is a projection made again from the log while it serves, and how do we know that it says what the log says?
+"""How are projections made again from the log while they serve, and how do we know that they say what the log says?
 
-A rebuild works in a schema of its own beside the live one; its indexes come after its rows. Once it has come as far,
-the live one is held still for a moment, and a row is changed: from then on the new schema is the live one. A crash
-before leaves the old one serving.
+A rebuild fills tables in schemas of their own beside the live ones, several projections in one pass over the log;
+indexes come after the rows. Then it comes as far as the log is, and for each projection in turn the live schema is held
+still for a moment, and a row is changed: from then on the new one is live. A crash before leaves the old one serving,
+and the next rebuild drops what is half made.
 """
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from itertools import count
 
 from psycopg import sql
 
 from domain.errors import Refused
 from domain.facts import Fact
-from projections.projector import Log, Work, begin, create, drop, drop_retired, index, write
+from projections.filling import fill
+from projections.projector import Log, Work, create, drop, drop_retired, naming, place, write
 from projections.statements import Connection
+from projections.streams import Streams
 from projections.tables import Table
-from projections.tracking import NotReady, standing
+from projections.tracking import NotReady, built, filled, standing
 
 BUILD_LOCK = 0x4153
 """First half of the advisory lock that a rebuild holds; the second is its projection's name, hashed."""
 
-Report = Callable[[int], None]
-"""Told the position reached, now and then."""
+TELL_SECONDS = 0.5
+"""How often a rebuild says in its tracking rows how far it is."""
+
+Placed = Sequence[tuple[Table, str]]
+"""Tables, each with the schema it is filled in."""
+
+Report = Callable[[int, int], None]
+"""Told how many facts were folded, and how many there are, about."""
+
+Build = Callable[[Placed, int, Report], Awaitable[None]]
+"""Fills tables that are empty with what all facts below a position make, and indexes them."""
 
 
 class BeingRebuilt(Refused):
@@ -47,50 +60,88 @@ class Verified:
     difference: Difference | None
 
 
-def _silent(position: int) -> None:
+def silent(done: int, total: int) -> None:
     pass
 
 
-async def rebuild(conn: Connection, log: Log, table: Table, report: Report = _silent) -> int:
-    """Build beside and swap; the position at the swap. The connection is in autocommit mode. Raises BeingRebuilt."""
-    cursor = await conn.execute("SELECT pg_try_advisory_lock(%s, hashtext(%s))", (BUILD_LOCK, table.name))
-    if not (await cursor.fetchone() or (False,))[0]:
-        raise BeingRebuilt(f"{table.name} is being rebuilt by another process.")
-    try:
+async def rebuild(conn: Connection, log: Log, tables: Sequence[Table], build: Build, report: Report = silent) -> int:
+    """Build beside and swap; the position that all have reached. The connection is in autocommit mode.
+
+    Raises BeingRebuilt, and Unfit where a table cannot take in a fact: then all of them stay as they were.
+    """
+    async with _alone(conn, tables):
         await conn.execute("SET synchronous_commit = off")
         await drop_retired(conn)
-        left_over = await standing(conn, table.name, "building")
-        if left_over is not None:
-            await drop(conn, left_over.schema)
-        schema = await _free_schema(conn, table)
-        await create(conn, table, schema, "building")
-        work = begin(table, schema, log)
-        await _follow(conn, log, work, report)
-        await index(conn, table, schema)
-        await _follow(conn, log, work, report)
-        await _swap(conn, log, work)
-        return work.position
+        placed = [(table, await _begun(conn, table)) for table in tables]
+        schemas = [schema for _, schema in placed]
+        size = await log.size()
+        async with _telling(conn, schemas, report) as told:
+            await build(placed, size, told)
+        await filled(conn, schemas, size - 1)
+        streams = Streams(log.facts_of)
+        works = [Work(schema, size - 1, table.at_work(schema), streams) for table, schema in placed]
+        while facts := await log.page(works[0].position):
+            await write(conn, works, facts)
+        for work in works:
+            work.alone(log)
+            await _swap(conn, log, work)
+        return min(work.position for work in works)
+
+
+@asynccontextmanager
+async def _alone(conn: Connection, tables: Sequence[Table]) -> AsyncIterator[None]:
+    """Nobody else rebuilds one of them. Raises BeingRebuilt."""
+    held: list[str] = []
+    try:
+        for table in tables:
+            cursor = await conn.execute("SELECT pg_try_advisory_lock(%s, hashtext(%s))", (BUILD_LOCK, table.name))
+            if not (await cursor.fetchone() or (False,))[0]:
+                raise BeingRebuilt(f"{table.name} is being rebuilt by another process.")
+            held.append(table.name)
+        yield
     finally:
-        await conn.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", (BUILD_LOCK, table.name))
+        for name in held:
+            await conn.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", (BUILD_LOCK, name))
 
 
-async def _follow(conn: Connection, log: Log, work: Work, report: Report) -> None:
-    """Come as far as the log is."""
-    while facts := await log.page(work.position):
-        await write(conn, [work], facts)
-        report(work.position)
+async def _begun(conn: Connection, table: Table) -> str:
+    """The schema in which it is to be built. What an earlier rebuild left half made is dropped."""
+    left_over = await standing(conn, table.name, "building")
+    if left_over is not None:
+        await drop(conn, left_over.schema)
+    async with conn.transaction():
+        await naming(conn)
+        return await place(conn, table, "building")
 
 
-async def _free_schema(conn: Connection, table: Table) -> str:
-    cursor = await conn.execute("SELECT schema FROM projection WHERE name = %s", (table.name,))
-    taken = {schema for (schema,) in await cursor.fetchall()}
-    first = f"{table.name}_v{table.version}"
-    return next(name for nth in count(1) if (name := first if nth == 1 else f"{first}_{nth}") not in taken)
+@asynccontextmanager
+async def _telling(conn: Connection, schemas: Sequence[str], report: Report) -> AsyncIterator[Report]:
+    """A function that is told how far the work is, and passes it on: to `report`, and now and then to the rows."""
+    latest = 0, 0
+
+    def told(done: int, total: int) -> None:
+        nonlocal latest
+        latest = done, total
+        report(done, total)
+
+    async def tell() -> None:
+        while True:
+            await built(conn, schemas, *latest)
+            await asyncio.sleep(TELL_SECONDS)
+
+    telling = asyncio.create_task(tell())
+    try:
+        yield told
+    finally:
+        telling.cancel()
+        with suppress(asyncio.CancelledError):
+            await telling
 
 
 async def _swap(conn: Connection, log: Log, work: Work) -> None:
     """Hold the live one still, come exactly as far, and change which one is live: one transaction."""
     async with conn.transaction():
+        await naming(conn)
         live = await standing(conn, work.name, lock=True)
         if live is not None:
             while facts := await _next(log, work, live.position + 1):
@@ -105,7 +156,7 @@ async def _next(log: Log, work: Work, before: int) -> list[Fact]:
     return list(await log.page(work.position, before)) if work.position + 1 < before else []
 
 
-async def verify(conn: Connection, log: Log, table: Table, report: Report = _silent) -> Verified:
+async def verify(conn: Connection, log: Log, table: Table, report: Report = silent) -> Verified:
     """Replay the log up to the live position, and compare every row with the live ones of the same snapshot.
 
     Everything happens in one transaction that is undone, so it leaves no trace and disturbs nobody. Raises NotReady.
@@ -117,12 +168,16 @@ async def verify(conn: Connection, log: Log, table: Table, report: Report = _sil
             raise NotReady(f"Version {table.version} of {table.name} is not live.")
         schema = f"{table.name}_replay"
         await create(conn, table, schema, "retired")
-        work = begin(table, schema, log)
-        while facts := await _next(log, work, live.position + 1):
-            await work.streams.take(facts, [work.rows])
-            await work.rows.write(conn)
-            work.position = facts[-1].position
-            report(work.position)
+        done = 0
+
+        def folded(facts: int) -> None:
+            nonlocal done
+            done += facts
+            report(done, live.position + 1)
+
+        for kind in sorted(table.kinds):
+            lives = log.lives(f"{kind}-", f"{kind}.", live.position + 1)
+            await fill(conn, lives, [(table, schema)], folded)
         rows, difference = 0, None
         for name in table.tables:
             compared, found = await _compare(conn, name, live.schema, schema)

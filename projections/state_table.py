@@ -14,6 +14,7 @@ from psycopg import sql
 
 from domain.facts import Fact
 from domain.world import Stream
+from projections.copying import Copying, Form, Load, positions
 from projections.statements import DOCUMENT, Changes, Connection, Key, Row, Statements
 from projections.tables import Known
 from projections.views import View, Views
@@ -50,26 +51,30 @@ class StateTable:
     def at_work(self, schema: str) -> "StateRows":
         return StateRows(self, schema)
 
+    def filling(self, schema: str) -> "StateFilling":
+        return StateFilling(self, schema)
+
     def create(self, schema: str) -> sql.Composed:
-        """The statements that make the tables, in a schema that is there, with no other index than that of the key."""
+        """The statements that make the tables, in a schema that is there, without any index."""
         columns = ", ".join(f"{name} {type_}" for name, type_ in self.columns.items())
         since = ", since bigint NOT NULL" if self.keeps_past else ""
-        tables = {"current": (since, self.key, f" WITH (fillfactor = {FILLED_PERCENT})")}
+        tables = {"current": f"({columns}{since}) WITH (fillfactor = {FILLED_PERCENT})"}
         if self.keeps_past:
-            tables["past"] = (f"{since}, until bigint NOT NULL", (*self.key, "since"), "")
-        statements = []
-        for table, (range_, key, storage) in tables.items():
-            parts = sql.SQL(f"({columns}{range_}, PRIMARY KEY ({', '.join(key)})){storage}")
-            statements.append(sql.SQL("CREATE TABLE {} {}").format(sql.Identifier(schema, table), parts))
+            tables["past"] = f"({columns}{since}, until bigint NOT NULL)"
+        statements = [
+            sql.SQL("CREATE TABLE {} {}").format(sql.Identifier(schema, table), sql.SQL(parts))
+            for table, parts in tables.items()
+        ]
         return sql.SQL(";\n").join(statements)
 
     def index(self, schema: str) -> sql.Composed:
-        """The statements that make the other indexes: for many rows, faster after them than row by row."""
-        statements = [
-            sql.SQL("CREATE INDEX ON {} {}").format(sql.Identifier(schema, table), sql.SQL(index))
-            for table in self.tables
-            for index in self.indexes
-        ]
+        """The statements that make keys and indexes: for many rows, faster after them than row by row."""
+        keys = {"current": self.key, "past": (*self.key, "since")}
+        statements = []
+        for table in self.tables:
+            within = sql.Identifier(schema, table)
+            statements.append(sql.SQL(f"ALTER TABLE {{}} ADD PRIMARY KEY ({', '.join(keys[table])})").format(within))
+            statements += [sql.SQL("CREATE INDEX ON {} {}").format(within, sql.SQL(index)) for index in self.indexes]
         return sql.SQL(";\n").join(statements)
 
 
@@ -138,3 +143,59 @@ class StateRows:
     def forget(self) -> None:
         """Drop what was noted: the transaction it belonged to came to nothing."""
         self._changes = Changes()
+
+
+class StateFilling:
+    """A state table that is being filled, stream by stream."""
+
+    def __init__(self, table: StateTable, schema: str) -> None:
+        self.table = table
+        self._key = _key_of(list(table.columns), table.key)
+        self._form = Form(table.columns)
+        since = ["since"] if table.keeps_past else []
+        self._current = Copying(schema, "current", [*table.columns, *since])
+        self._past = Copying(schema, "past", [*table.columns, "since", "until"])
+        self._held: dict[View, dict[Key, tuple[bytes, int]]] = {view: {} for view in table.views}
+
+    @property
+    def waiting_bytes(self) -> int:
+        return self._current.waiting_bytes + self._past.waiting_bytes
+
+    def note(self, fact: Fact, before: Views, views: Views) -> None:
+        if not self.table.keeps_past:
+            return
+        for view, held in self._held.items():
+            stream: Stream = getattr(views, view)
+            if stream is not getattr(before, view):
+                self._held[view] = self._after(held, self._made(fact.stream, view, stream), fact.position)
+
+    def _made(self, name: str, view: View, stream: Stream) -> dict[Key, bytes]:
+        if stream.state is None:
+            return {}
+        key, written = self._key, self._form.written
+        return {key(row): written(row) for row in self.table.rows(name, view, stream)}
+
+    def _after(
+        self, held: dict[Key, tuple[bytes, int]], made: dict[Key, bytes], position: int
+    ) -> dict[Key, tuple[bytes, int]]:
+        """What is held from a position on; what no longer holds goes to the past."""
+        after = {key: (row, position) for key, row in made.items()}
+        for key, (row, since) in held.items():
+            if made.get(key) == row:
+                after[key] = row, since
+            else:
+                self._past.add(row, positions(since, position))
+        return after
+
+    def end(self, stream: str, views: Views) -> None:
+        for view, held in self._held.items():
+            if self.table.keeps_past:
+                for row, since in held.values():
+                    self._current.add(row, positions(since))
+                self._held[view] = {}
+            else:
+                for row in self._made(stream, view, getattr(views, view)).values():
+                    self._current.add(row)
+
+    def taken(self) -> list[Load]:
+        return [self._current.taken(), self._past.taken()]

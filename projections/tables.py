@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from psycopg import sql
 
 from domain.facts import Fact
+from projections.copying import Load
 from projections.statements import Connection
 from projections.views import View, Views
 
@@ -46,6 +47,26 @@ class Rows(Protocol):
         """Drop what was noted: the transaction it belonged to came to nothing."""
 
 
+class Filling(Protocol):
+    """A table that is being filled, stream by stream, from a whole log. Nobody reads it, and it has no index yet."""
+
+    @property
+    def table(self) -> "Table": ...
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How much waits to be written."""
+
+    def note(self, fact: Fact, before: Views, views: Views) -> None:
+        """The next fact of a stream, of which these were the views before it and these are they after it."""
+
+    def end(self, stream: str, views: Views) -> None:
+        """That was the last of this stream; these are its views."""
+
+    def taken(self) -> Sequence[Load]:
+        """What was made so far and will not change; from now on it is the taker's to write."""
+
+
 class Table(Protocol):
     """What is asked of a projection's table; each schema that holds it has its own SQL tables of these names."""
 
@@ -68,9 +89,11 @@ class Table(Protocol):
         """The SQL tables that hold what it says: all that `verify` compares."""
 
     def create(self, schema: str) -> sql.Composed:
-        """The statements that make the SQL tables, in a schema that is there."""
+        """The statements that make the SQL tables, in a schema that is there, without any index."""
 
     def index(self, schema: str) -> sql.Composed:
-        """The statements that make all else by which they are read; after many rows."""
+        """The statements that make keys and all else by which they are read and written; after many rows."""
 
     def at_work(self, schema: str) -> Rows: ...
+
+    def filling(self, schema: str) -> Filling: ...

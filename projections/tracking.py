@@ -38,6 +38,15 @@ CREATE UNIQUE INDEX one_building ON projection (name) WHERE role = 'building';
 COMMENT ON TABLE projection IS 'Where each projection lives and which position its rows have reached (-1: none).';
 """
 
+BUILDING = """
+ALTER TABLE projection
+    ADD COLUMN began timestamptz NOT NULL DEFAULT now(),
+    ADD COLUMN built bigint,
+    ADD COLUMN to_build bigint,
+    ADD COLUMN told timestamptz;
+COMMENT ON COLUMN projection.built IS 'How many facts a rebuild has folded at the time `told`, of about `to_build`.';
+"""
+
 SCHEMA_NAME = "^[a-z][a-z_]{0,40}_(v[0-9]+(_[0-9]+)?|replay)$"
 """What a schema of a projection is called; a regular expression of Postgres."""
 
@@ -101,7 +110,10 @@ class NotReady(Refused):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One schema of a projection. `error` says what stopped it, at the fact of `failed_position` and `failed_type`."""
+    """One schema of a projection. `error` says what stopped it, at the fact of `failed_position` and `failed_type`.
+
+    While it is being built: how many facts were folded of about how many, and since it began, how long that took.
+    """
 
     schema: str
     name: str
@@ -111,9 +123,26 @@ class Standing:
     error: str | None
     failed_position: int | None
     failed_type: str | None
+    built: int | None
+    to_build: int | None
+    build_seconds: float | None
+
+    @property
+    def per_second(self) -> float | None:
+        """How many facts a rebuild folds in a second."""
+        return self.built / self.build_seconds if self.built and self.build_seconds else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long a rebuild will go on folding, if it goes on like that."""
+        rate = self.per_second
+        return max(0, (self.to_build or 0) - (self.built or 0)) / rate if rate else None
 
 
-_SELECT = "SELECT schema, name, version, role, position, error, failed_position, failed_type FROM projection"
+_SELECT = """
+SELECT schema, name, version, role, position, error, failed_position, failed_type, built, to_build,
+    extract(epoch FROM told - began)::float8 AS build_seconds
+FROM projection"""
 
 
 async def standings(conn: Connection) -> list[Standing]:
@@ -172,6 +201,22 @@ async def track(conn: Connection, before: Sequence[Tracking], after: Sequence[Tr
         moved = cursor.rowcount
     if moved != len(after):
         raise IntegrityError(f"{len(after) - moved} of {len(after)} projections were moved on by another.")
+
+
+async def built(conn: Connection, schemas: Sequence[str], done: int, total: int) -> None:
+    """Say how many facts a rebuild has folded, of about how many."""
+    await conn.execute(
+        "UPDATE projection SET built = %s, to_build = %s, told = now() WHERE schema = ANY (%s)",
+        (done, total, list(schemas)),
+    )
+
+
+async def filled(conn: Connection, schemas: Sequence[str], position: int) -> None:
+    """What is being built in these schemas has come that far, in whatever order that was."""
+    await conn.execute(
+        "UPDATE projection SET position = %s, built = NULL, to_build = NULL, told = NULL WHERE schema = ANY (%s)",
+        (position, list(schemas)),
+    )
 
 
 async def record_error(conn: Connection, schema: str, error: str, position: int, type_: str) -> None:

@@ -6,7 +6,6 @@ Exit codes: 0 done; 1 it ran, and the answer is no (a story differs, a projectio
 
 import argparse
 import asyncio
-import gc
 import json
 import logging
 import os
@@ -32,6 +31,7 @@ from domain.trail import Caller, ExportRun
 from services import demo
 from services.assent import Assent, following, prepared, running
 from services.clock import ManualClock
+from services.collector import rarely_collect
 from services.http.answers import STRICT_TRANSPORT
 from services.http.arrivals import Arriving
 from services.http.identity import BACKDATE, DevelopmentIssuer, DevelopmentOnly
@@ -143,13 +143,6 @@ async def serve(settings: Settings, told: bool) -> int:
             await stop.wait()
             print("Stopping.", flush=True)
     return 0
-
-
-def rarely_collect() -> None:
-    """What was loaded stays, so the garbage collector need not walk through it; and it need not look so often."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 50, 100)
 
 
 async def work(parts: AbstractAsyncContextManager[Any], what: str) -> int:
@@ -365,6 +358,7 @@ def parser() -> argparse.ArgumentParser:
     projections = commands.add_parser("projections", help="list, rebuild or verify the projections")
     projections.add_argument("action", choices=["list", "rebuild", "verify"])
     projections.add_argument("name", nargs="*", help="which (all)")
+    projections.add_argument("--processes", type=_several, default=1, help="how many fold the log in a rebuild (1)")
     past = commands.add_parser("import", help="take in acts of the past from a file of scenario lines")
     past.add_argument("file", type=Path)
     past.add_argument("--as", dest="person", help="who imports, a records officer (the first administrator)")
@@ -378,6 +372,13 @@ def parser() -> argparse.ArgumentParser:
     for each in (life, newest, exported, verified, override, projections, past, simulate):
         each.add_argument("--json", action="store_true", help="print JSON")
     return found
+
+
+def _several(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError("at least one")
+    return count
 
 
 def _instant(text: str) -> datetime:
@@ -445,7 +446,8 @@ def _run(given: argparse.Namespace, settings: Settings) -> int:
             return _log(given, settings)
         case "projections":
             return with_database(
-                settings, lambda logins: project(logins.projector, given.action, given.name, given.json)
+                settings,
+                lambda logins: project(logins.projector, given.action, given.name, given.processes, given.json),
             )
         case "import":
             from services import imports

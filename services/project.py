@@ -4,63 +4,34 @@ import asyncio
 import json
 import logging
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool
 
 from domain.errors import Refused
-from domain.facts import Fact
 from projections import PROJECTIONS, tracking
+from projections.filling import Unfit
 from projections.projector import Projector
-from projections.rebuild import BeingRebuilt, Report, Verified, rebuild, verify
-from projections.statements import Connection
+from projections.rebuild import BeingRebuilt, Report, Verified, rebuild, silent, verify
 from projections.tables import Table
+from services.building import Building
 from services.log import reader
-from services.log.follower import follow
+from services.log.source import reading
 from services.migrations import Migration
 from services.progress import shown
 
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(200, "projections", tracking.TABLES),
     Migration(201, "projection schemas", tracking.SCHEMAS),
+    Migration(202, "projections being built", tracking.BUILDING),
 )
 
-CONNECTIONS_MAX = 4
 RETRY_SECONDS_MAX = 5.0
 
 _log = logging.getLogger(__name__)
-
-
-class PostgresLog:
-    """The log as projections read it, from the database it is in."""
-
-    def __init__(self, conninfo: str, pool: AsyncConnectionPool[Connection]) -> None:
-        self._conninfo = conninfo
-        self._pool = pool
-
-    def follow(self, after: int) -> AsyncGenerator[Sequence[Fact], None]:
-        return follow(self._conninfo, after)
-
-    async def page(self, after: int, before: int | None = None) -> Sequence[Fact]:
-        async with self._pool.connection() as conn:
-            return await reader.page(conn, after, before=before)
-
-    async def facts_of(self, streams: Collection[str], before: int) -> Mapping[str, Sequence[Fact]]:
-        async with self._pool.connection() as conn:
-            return await reader.facts_of(conn, streams, before=before)
-
-
-@asynccontextmanager
-async def reading(conninfo: str) -> AsyncIterator[PostgresLog]:
-    """The log of that database."""
-    options = {"autocommit": True}
-    async with AsyncConnectionPool(conninfo, min_size=1, max_size=CONNECTIONS_MAX, open=False, kwargs=options) as pool:
-        yield PostgresLog(conninfo, pool)
 
 
 class Projecting:
@@ -90,29 +61,38 @@ class Projecting:
     async def _run(self, projector: Projector) -> None:
         """Project. A table of which only another version is there is built meanwhile, and joins once swapped in."""
         outdated = await projector.make_missing()
-        builds = [asyncio.create_task(self._build(table), name=f"build {table.name}") for table in outdated]
+        building = asyncio.create_task(self._build(outdated), name="build new versions")
         try:
             await projector.run()
         finally:
-            for build in builds:
-                build.cancel()
-            await asyncio.gather(*builds, return_exceptions=True)
+            building.cancel()
+            await asyncio.gather(building, return_exceptions=True)
 
-    async def _build(self, table: Table) -> None:
+    async def _build(self, tables: Sequence[Table]) -> None:
+        """All in one pass; where that fails, each by itself, so that one that cannot be built is alone with that."""
         try:
-            await self.rebuild(table)
+            if tables:
+                await self.rebuild(tables)
         except BeingRebuilt as refusal:
             _log.info("%s", refusal.detail)
-        except Exception:
-            _log.exception("The new version of %s could not be built; the one before it stays", table.name)
+        except Exception as error:
+            if len(tables) == 1:
+                _log.exception("The new version of %s could not be built; the one before it stays", tables[0].name)
+                return
+            _log.warning("The new versions could not be built together: %s", error)
+            for table in tables:
+                await self._build([table])
 
-    async def rebuild(self, table: Table, report: Report = lambda _: None) -> int:
-        """Make a projection again beside the live one and swap it in; the position at the swap. Raises BeingRebuilt."""
+    async def rebuild(self, tables: Sequence[Table], report: Report = silent, processes: int = 1) -> int:
+        """Make projections again beside the live ones and swap them in; the position that all have reached.
+
+        Raises BeingRebuilt, Unfit.
+        """
         async with reading(self._conninfo) as log, await self._connect() as conn:
-            return await rebuild(conn, log, table, report)
+            return await rebuild(conn, log, tables, Building(self._conninfo, processes).build, report)
 
-    async def verify(self, table: Table, report: Report = lambda _: None) -> Verified:
-        """Compare a projection's live rows with a replay of the log. Raises NotReady."""
+    async def verify(self, table: Table, report: Report = silent) -> Verified:
+        """Compare a projection's live rows with a replay of the log. Raises NotReady, Unfit."""
         async with reading(self._conninfo) as log, await self._connect() as conn:
             return await verify(conn, log, table, report)
 
@@ -132,18 +112,22 @@ class Projecting:
 # At a terminal
 
 
-def command(conninfo: str, action: str, names: Sequence[str], as_json: bool) -> int:
+def command(conninfo: str, action: str, names: Sequence[str], processes: int, as_json: bool) -> int:
     """`assent projections list|rebuild|verify [NAME…]`; 1: one differs from the log or stopped; 2: it could not run."""
     known = {table.name: table for table in PROJECTIONS}
     unknown = [name for name in names if name not in known]
     if unknown:
         sys.stderr.write(f"There is no projection {unknown[0]!r}; there are: {', '.join(known)}.\n")
         return 2
+    tables = [known[name] for name in dict.fromkeys(names)] or PROJECTIONS
     try:
-        entries = asyncio.run(_act(Projecting(conninfo), action, [known[name] for name in names] or PROJECTIONS))
+        entries = asyncio.run(_act(Projecting(conninfo), action, tables, processes))
     except Refused as refusal:
         sys.stderr.write(f"{refusal.detail}\n")
         return 2
+    except Unfit as unfit:
+        sys.stderr.write(f"{unfit}. What was live stays so.\n")
+        return 1
     for entry in [] if as_json else entries:
         sys.stdout.write(f"{entry['name']:<18} {entry['text']}\n")
     if as_json:
@@ -154,23 +138,19 @@ def command(conninfo: str, action: str, names: Sequence[str], as_json: bool) -> 
 Entries = list[dict[str, Any]]
 
 
-async def _act(projecting: Projecting, action: str, tables: Sequence[Table]) -> Entries:
+async def _act(projecting: Projecting, action: str, tables: Sequence[Table], processes: int) -> Entries:
     if action == "list":
         chosen = {table.name for table in tables}
         return [_standing_entry(each) for each in await projecting.standings() if each.name in chosen]
+    if action == "rebuild":
+        with shown(f"rebuild {len(tables)} projections") as done:
+            position = await projecting.rebuild(tables, done, processes)
+        text = f"made again from the log, up to position {position}"
+        return [{"name": table.name, "ok": True, "position": position, "text": text} for table in tables]
     entries = []
     for table in tables:
-        with shown(f"{action} {table.name}", await projecting.log_size()) as done:
-
-            def report(position: int, done: Callable[[int], None] = done) -> None:
-                done(position + 1)
-
-            if action == "rebuild":
-                position = await projecting.rebuild(table, report)
-                text = f"made again from the log, up to position {position}"
-                entries.append({"name": table.name, "ok": True, "position": position, "text": text})
-            else:
-                entries.append(_verified_entry(table.name, await projecting.verify(table, report)))
+        with shown(f"verify {table.name}") as done:
+            entries.append(_verified_entry(table.name, await projecting.verify(table, done)))
     return entries
 
 
@@ -178,7 +158,10 @@ def _standing_entry(each: tracking.Standing) -> dict[str, Any]:
     text = f"{each.role}, version {each.version} in {each.schema}, at position {each.position}"
     if each.error is not None:
         text += f"; stopped before position {each.failed_position} ({each.failed_type}): {each.error}"
-    return {**asdict(each), "ok": each.error is None, "text": text}
+    rate, left = each.per_second, each.seconds_left
+    if rate is not None and left is not None:
+        text += f"; {each.built:,} of about {each.to_build:,} facts folded, {rate:,.0f} a second, {left:.0f} s left"
+    return {**asdict(each), "per_second": rate, "seconds_left": left, "ok": each.error is None, "text": text}
 
 
 def _verified_entry(name: str, found: Verified) -> dict[str, Any]:

@@ -100,6 +100,23 @@ async def page_of_kinds(conn: Connection, kinds: Collection[str], after: int, be
     return [read(record) for (record,) in await rows(conn, query, after, before, list(kinds), PAGE_ROWS)]
 
 
+async def page_of_streams(conn: Connection, after: tuple[str, int], end: str, before: int) -> list[Fact]:
+    """The next facts in order of stream and version: behind that stream and version, of streams below `end`, at most
+    5,000, each below the position `before`.
+    """
+    query = """
+        SELECT record FROM event WHERE (stream, version) > (%s, %s) AND stream < %s AND position < %s
+        ORDER BY stream, version LIMIT %s"""
+    return [read(record) for (record,) in await rows(conn, query, *after, end, before, PAGE_ROWS)]
+
+
+async def streams_along(conn: Connection, before: int, count: int) -> list[str]:
+    """The streams of the facts at so many evenly spread positions below one: the longer a stream, the more often."""
+    query = """
+        SELECT stream FROM generate_series(0, %s - 1, greatest(1, %s / %s)) AS position JOIN event USING (position)"""
+    return [stream for (stream,) in await rows(conn, query, before, before, count)]
+
+
 async def facts_of(conn: Connection, streams: Collection[str], before: int | None = None) -> dict[str, list[Fact]]:
     """The facts of many streams in one query, each in order of version; streams without facts are absent."""
     query = "SELECT record FROM event WHERE stream = ANY (%s) AND position < %s ORDER BY stream, version"

@@ -11,10 +11,11 @@ from eventsourcing.persistence import IntegrityError, Tracking
 from domain.request import SignOff
 from domain.world import Stream
 from projections import PROJECTIONS, grants, requests, streams, tracking
-from projections.projector import LEADER_LOCK, Gap, begin, create, write
+from projections.projector import LEADER_LOCK, Gap, begin, create, index, write
 from projections.state_table import Row, StateTable, View
 from projections.tracking import NotReady
-from services.project import Projecting, reading
+from services.log.source import reading
+from services.project import Projecting
 from tests.projections.shelf import a_full_story, append, connected, eventually, projecting, reached, rows
 from tests.spec import approve, in_review, second_request
 
@@ -72,6 +73,7 @@ async def test_rows_do_not_depend_on_how_the_log_was_cut_into_batches(log: str) 
             at_once, one_by_one = (begin(table, schema, source) for schema in (f"{table.name}_v1", f"{table.name}_v2"))
             for work, batches in ((at_once, [story.facts]), (one_by_one, [[fact] for fact in story.facts])):
                 await create(conn, table, work.schema, "retired")
+                await index(conn, table, work.schema)
                 await conn.execute("UPDATE projection SET role = 'building' WHERE schema = %s", (work.schema,))
                 for batch in batches:
                     await write(conn, [work], batch)
@@ -93,6 +95,7 @@ async def test_only_the_views_that_a_fact_changed_are_made_again(log: str) -> No
     table = replace(requests.TABLE, rows=counted)
     async with await connected(log) as conn, reading(log) as source:
         await create(conn, table, "requests_v1", "live")
+        await index(conn, table, "requests_v1")
         work = begin(table, "requests_v1", source)
         await write(conn, [work], story.facts[:known])
         assert {view for view, _ in made} == {"full", "applicant"}
@@ -150,6 +153,7 @@ async def test_an_error_undoes_the_position_as_well(log: str) -> None:
     broken = failing_at("request-nw", 2, requests.TABLE)
     async with await connected(log) as conn, reading(log) as source:
         await create(conn, broken, "requests_v1", "live")
+        await index(conn, broken, "requests_v1")
         work = begin(broken, "requests_v1", source)
         with pytest.raises(ValueError, match="does not know"):
             await write(conn, [work], story.facts)
@@ -227,6 +231,7 @@ async def test_two_that_both_believe_they_lead_do_not_write_twice(log: str) -> N
     append(log, story.facts)
     async with await connected(log) as conn, await connected(log) as other, reading(log) as source:
         await create(conn, requests.TABLE, "requests_v1", "live")
+        await index(conn, requests.TABLE, "requests_v1")
         first, second = (begin(requests.TABLE, "requests_v1", source) for _ in "12")
         await write(conn, [first], story.facts)
         with pytest.raises(IntegrityError):
@@ -239,6 +244,7 @@ async def test_facts_that_do_not_follow_are_refused_and_known_ones_passed_over(l
     append(log, story.facts)
     async with await connected(log) as conn, reading(log) as source:
         await create(conn, requests.TABLE, "requests_v1", "live")
+        await index(conn, requests.TABLE, "requests_v1")
         work = begin(requests.TABLE, "requests_v1", source)
         await write(conn, [work], story.facts[:5])
         with pytest.raises(Gap):
@@ -251,6 +257,7 @@ async def test_progress_is_the_librarys_tracking_and_only_goes_on_from_where_it_
     assert tracking.progress("requests_v1", 4) == Tracking("requests_v1", 5)
     async with await connected(log) as conn:
         await create(conn, requests.TABLE, "requests_v1", "live")
+        await index(conn, requests.TABLE, "requests_v1")
         nothing, some = tracking.progress("requests_v1", -1), tracking.progress("requests_v1", 4)
         await tracking.track(conn, [nothing], [some])
         with pytest.raises(IntegrityError):

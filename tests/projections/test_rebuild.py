@@ -6,11 +6,14 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from projections import PROJECTIONS, organizations, requests, tracking
+from projections import PROJECTIONS, grants, organizations, requests, tracking
+from projections.filling import Unfit
 from projections.projector import create
-from projections.rebuild import BUILD_LOCK, BeingRebuilt
+from projections.rebuild import BUILD_LOCK, BeingRebuilt, Placed, Report, rebuild
 from projections.state_table import StateTable
 from projections.tracking import NotReady
+from services.building import Building, parts_of
+from services.log.source import reading
 from services.project import Projecting, command
 from tests.projections.shelf import (
     a_full_story,
@@ -35,8 +38,92 @@ async def test_rows_made_again_are_the_live_ones_row_by_row(log: str) -> None:
         await reached(log, len(story.facts) - 1)
         before = await all_rows(log)
         for table in PROJECTIONS:
-            assert await processes.rebuild(table) == len(story.facts) - 1
+            assert await processes.rebuild([table]) == len(story.facts) - 1
         assert await all_rows(log) == before
+
+
+async def test_several_processes_make_the_same_rows_in_one_pass(log: str) -> None:
+    story = many_requests(a_full_story(), 20)
+    append(log, story.facts)
+    async with projecting(log) as processes:
+        await reached(log, len(story.facts) - 1)
+        before = await all_rows(log)
+        told: list[tuple[int, int]] = []
+        position = await processes.rebuild(PROJECTIONS, lambda *how_far: told.append(how_far), processes=2)
+        assert position == len(story.facts) - 1
+        assert await all_rows(log) == before
+    assert {(await standing_of(log, table.name)).schema for table in PROJECTIONS} == {
+        f"{table.name}_v{table.version}_2" for table in PROJECTIONS
+    }
+    assert told == sorted(told) and 0 < told[-1][0] <= told[-1][1]
+
+
+def test_parts_have_about_as_many_facts_and_together_every_stream() -> None:
+    streams = [f"request-{nth:03}" for nth in range(60) for _ in range(3)] + ["grant-a", "grant-b"] * 10 + ["key-k"]
+    parts = parts_of(streams, frozenset({"request", "grant", "directive"}), 10)
+    assert [part.kind for part in parts] == ["request"] * 9 + ["grant", "directive"]
+    assert sum(part.share for part in parts) == pytest.approx(200 / 201)
+    assert max(part.share for part in parts) < 0.15
+    for stream in {*streams, "request-", "request-zzz", "grant-0", "directive-x"} - {"key-k"}:
+        assert sum(part.begin <= stream < part.end for part in parts) == 1
+    assert not any(part.begin <= "key-k" < part.end for part in parts)
+
+
+async def test_a_rebuild_may_begin_before_anything_is_live(log: str) -> None:
+    story = a_full_story()
+    append(log, story.facts)
+    projecting_began, building = asyncio.Event(), Building(log, 1)
+
+    async def build(placed: Placed, before: int, report: Report) -> None:
+        """The first projector of this database comes while the rebuild is at work."""
+        projecting_began.set()
+        await reached(log, len(story.facts) - 1)
+        await building.build(placed, before, report)
+
+    async with reading(log) as source, await connected(log) as conn:
+        rebuilding = asyncio.create_task(rebuild(conn, source, [requests.TABLE, grants.TABLE], build))
+        await projecting_began.wait()
+        async with projecting(log):
+            await rebuilding
+            await reached(log, len(story.facts) - 1)
+            assert (await standing_of(log, "requests")).schema == "requests_v1"
+    await assert_equal_to_the_replay_of(log, "requests")
+
+
+async def test_a_rebuild_that_cannot_take_in_a_fact_says_which_and_leaves_all_as_it_was(log: str) -> None:
+    story = a_full_story()
+    append(log, story.facts)
+    broken = failing_at("request-tk", 3, requests.TABLE)
+    failed = next(fact for fact in story.facts if (fact.stream, fact.version) == ("request-tk", 3))
+    async with projecting(log) as processes:
+        await reached(log, len(story.facts) - 1)
+        with pytest.raises(Unfit, match=rf"requests cannot take in {failed.position} \({failed.type}\)"):
+            await processes.rebuild([organizations.TABLE, broken])
+        for name in ("requests", "organizations"):
+            assert (await standing_of(log, name)).schema == f"{name}_v1"
+        await processes.rebuild([requests.TABLE])
+    await assert_equal_to_the_replay_of(log, "requests")
+
+
+async def test_while_it_is_built_its_row_tells_how_far_it_is_and_how_fast(log: str) -> None:
+    append(log, a_full_story().facts)
+    seen: list[tracking.Standing] = []
+
+    async def build(placed: Placed, before: int, report: Report) -> None:
+        report(30, 120)
+        while not seen or seen[-1].built is None:
+            await asyncio.sleep(0.02)
+            seen.extend(each for each in await processes.standings() if each.role == "building")
+        await Building(log, 1).build(placed, before, lambda done, total: None)
+
+    async with projecting(log) as processes, reading(log) as source, await connected(log) as conn:
+        await reached(log, len(a_full_story().facts) - 1)
+        await rebuild(conn, source, [requests.TABLE], build)
+        assert [each.role for each in await processes.standings()].count("building") == 0
+    last = seen[-1]
+    assert (last.name, last.built, last.to_build) == ("requests", 30, 120)
+    assert last.build_seconds is not None and last.per_second == 30 / last.build_seconds
+    assert last.seconds_left == pytest.approx(3 * last.build_seconds)
 
 
 async def test_a_schema_made_again_has_the_indexes_of_one_made_anew(log: str) -> None:
@@ -44,7 +131,7 @@ async def test_a_schema_made_again_has_the_indexes_of_one_made_anew(log: str) ->
     async with projecting(log) as processes, await connected(log) as conn:
         await reached(log, len(story.facts) - 1)
         for table in PROJECTIONS:
-            await processes.rebuild(table)
+            await processes.rebuild([table])
             made: dict[str, set[str]] = {}
             found = await conn.execute(
                 "SELECT schemaname, tablename, indexdef FROM pg_indexes WHERE schemaname LIKE %s", (f"{table.name}_v%",)
@@ -61,7 +148,7 @@ async def test_the_projector_goes_on_in_the_schema_that_was_swapped_in(log: str)
     append(log, story.facts[:50])
     async with projecting(log) as processes:
         await reached(log, 49)
-        await processes.rebuild(requests.TABLE)
+        await processes.rebuild([requests.TABLE])
         assert (await standing_of(log, "requests")).schema == "requests_v1_2"
         append(log, story.facts[50:])
         await reached(log, len(story.facts) - 1)
@@ -92,7 +179,7 @@ async def test_readers_notice_nothing_of_rebuilds_under_load(log: str) -> None:
 
 async def _rebuild_again_and_again(processes: Projecting) -> None:
     for _ in range(4):
-        await processes.rebuild(requests.TABLE)
+        await processes.rebuild([requests.TABLE])
 
 
 async def assert_equal_to_the_replay_of(conninfo: str, name: str) -> None:
@@ -106,7 +193,7 @@ async def test_a_projection_that_stopped_is_made_again_by_a_better_program(log: 
     broken = failing_at("request-tk", 3, requests.TABLE)
     async with projecting(log, [broken]):
         await eventually(lambda: has_stopped(log, "requests"))
-        await Projecting(log).rebuild(requests.TABLE)
+        await Projecting(log).rebuild([requests.TABLE])
         await reached(log, len(story.facts) - 1, [requests.TABLE])
     await assert_equal_to_the_replay_of(log, "requests")
 
@@ -140,7 +227,7 @@ async def test_a_rebuild_that_crashed_leaves_the_old_one_serving_and_the_next_on
         async with await connected(log) as conn:
             await create(conn, requests.TABLE, "requests_v1_2", "building")
             assert (await requests.page(conn, as_("ada"))).items
-            await processes.rebuild(requests.TABLE)
+            await processes.rebuild([requests.TABLE])
             assert await tracking.standing(conn, "requests", "building") is None
     await assert_equal_to_the_replay_of(log, "requests")
 
@@ -149,7 +236,7 @@ async def test_one_rebuild_at_a_time(log: str) -> None:
     with psycopg.connect(log) as conn:
         conn.execute("SELECT pg_advisory_lock(%s, hashtext('requests'))", (BUILD_LOCK,))
         with pytest.raises(BeingRebuilt):
-            await Projecting(log).rebuild(requests.TABLE)
+            await Projecting(log).rebuild([requests.TABLE])
 
 
 async def test_verify_names_the_first_row_that_differs(log: str) -> None:
@@ -185,13 +272,13 @@ async def test_at_a_terminal_the_exit_code_says_whether_all_is_well(
     async def run(*arguments: object) -> int:
         return await asyncio.to_thread(command, log, *arguments)  # type: ignore[arg-type]
 
-    assert await run("verify", [], False) == 2, "nothing is live yet"
-    assert await run("rebuild", [], False) == 0
-    assert await run("verify", [], True) == 0
-    assert await run("list", ["requests"], False) == 0
+    assert await run("verify", [], 1, False) == 2, "nothing is live yet"
+    assert await run("rebuild", [], 1, False) == 0
+    assert await run("verify", [], 1, True) == 0
+    assert await run("list", ["requests"], 1, False) == 0
     assert "live, version 1 in requests_v1" in capsys.readouterr().out
     with psycopg.connect(log, autocommit=True) as conn:
         conn.execute("UPDATE requests_v1.current SET state = 'approved' WHERE id = 'tk'")
-    assert await run("verify", ["requests"], False) == 1
+    assert await run("verify", ["requests"], 1, False) == 1
     assert "differs from the replay" in capsys.readouterr().out
-    assert await run("list", ["nonsense"], False) == 2
+    assert await run("list", ["nonsense"], 1, False) == 2

@@ -343,11 +343,11 @@ async def test_projections_are_rebuilt_and_verified_by_the_projector(database: s
         await cast(assent)
     logins = prepared(database, settings)
     table = PROJECTIONS[0]
-    assert await Projecting(logins.projector).rebuild(table) > 0
+    assert await Projecting(logins.projector).rebuild([table]) > 0
     assert (await Projecting(logins.projector).verify(table)).difference is None
     with psycopg.connect(database) as conn:
         conn.execute("UPDATE projection SET retired = now() - interval '1 day' WHERE role = 'retired'")
-    await Projecting(logins.projector).rebuild(table)
+    await Projecting(logins.projector).rebuild([table])
     live = [each for each in await Projecting(logins.reader).standings() if each.name == table.name]
     assert [each.role for each in live] == ["live"]
     current = sql.Identifier(live[0].schema, "current")
