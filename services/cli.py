@@ -7,7 +7,6 @@ Exit codes: 0 done; 1 it ran, and the answer is no (a story differs, a projectio
 import argparse
 import asyncio
 import json
-import logging
 import os
 import signal
 import socket
@@ -28,7 +27,7 @@ import psycopg
 import uvicorn
 
 from domain.trail import Caller, ExportRun
-from services import demo
+from services import demo, logs
 from services.assent import Assent, following, prepared, running
 from services.clock import ManualClock
 from services.collector import rarely_collect
@@ -84,6 +83,7 @@ async def serving(app: Any, settings: Settings, has_door: bool = True) -> AsyncI
         http=protocol_made,
         lifespan="off",
         access_log=False,
+        log_config=None,
         proxy_headers=False,
         log_level="warning",
         server_header=False,
@@ -388,14 +388,16 @@ def _instant(text: str) -> datetime:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.begin()
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         if words[:1] == ["bench"]:  # its options are its own, --help too
             from tests.benchmarks import command as bench
 
             return bench(words[1:])
-        return _run(parser().parse_args(words), read_settings(os.environ))
+        given, settings = parser().parse_args(words), read_settings(os.environ)
+        logs.begin(settings.log_format)
+        return _run(given, settings)
     except (
         BadSetting,
         BadScenario,

@@ -3,6 +3,7 @@
 Each one is (name, default, sentence): docs/settings.md is `describe()`, and a test compares the two.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
@@ -11,6 +12,9 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from services.known_issuers import KnownIssuer, is_safe_address, known_issuers
 from services.log.cosign import KnownWitness, known_witness
@@ -57,8 +61,18 @@ def _optional_path(value: str) -> Path | None:
 
 
 def _database_url(value: str) -> str:
-    if value and not value.startswith(("postgresql://", "postgres://")):
+    """A character of a password that is not escaped would make the rest of it a part of the host, for all to see."""
+    if not value:
+        return value
+    try:
+        said = conninfo_to_dict(value) if value.startswith(("postgresql://", "postgres://")) else None
+    except psycopg.Error:
+        said = None
+    if said is None:
         raise ValueError("an address such as postgresql://user@host/database, or nothing")
+    place = f"{said.get('host', '')}{said.get('dbname', '')}"
+    if "@" in place or not re.fullmatch(r"[0-9,]*", str(said.get("port", ""))):
+        raise ValueError("an address whose password has %40 for @, %2F for /, %3A for :, %3F for ? and %23 for #")
     return value
 
 
@@ -284,6 +298,18 @@ class Settings:
         _networks,
         "Proxies before the service, addresses or networks with commas between them. They are believed when they say,"
         " in X-Forwarded-For or Forwarded, from which address a request comes; nobody else is.",
+    )
+    log_format: Literal["auto", "json", "text"] = _setting(
+        "ASSENT_LOG_FORMAT",
+        "auto",
+        _one_of("auto", "json", "text"),
+        "What the processes write to stderr: lines of JSON, or text for people; `auto`: text on a terminal, else JSON.",
+    )
+    access_log: Literal["on", "off"] = _setting(
+        "ASSENT_ACCESS_LOG",
+        "off",
+        _one_of("on", "off"),
+        "Whether each answered request is a line there too: by whom, which route, what status, how many milliseconds.",
     )
     states_max: int = _setting(
         "ASSENT_STATES_MAX", "100000", _number(1, 100_000_000), "Streams whose state is kept in memory for deciding."

@@ -36,11 +36,11 @@ STRICT_TRANSPORT = (b"strict-transport-security", b"max-age=31536000; includeSub
 NO_STORE = (b"cache-control", b"no-store")
 ALWAYS: Headers = [NO_STORE, *SECURE]
 
-_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:=/+-]{1,128}")
 
 
 def request_id(given: bytes | None) -> bytes:
-    """The caller's X-Request-ID where it has one that can be echoed, else a new one."""
+    """The caller's X-Request-ID where it looks like one, as a line of our logs will have it, else a new one."""
     if given is not None and _REQUEST_ID.fullmatch(given):
         return given
     return chunk().hex()[:16].encode()
@@ -107,6 +107,12 @@ class Exchange(Protocol):
 
     def answer(self, status: int, lines: bytes, body: bytes) -> None:
         """Send the answer; `lines` are those header lines that not every answer has."""
+
+
+def fixed_id(exchange: Exchange) -> bytes:
+    """The id under which the exchange will be answered, where it is told before."""
+    id = exchange.headers[b"x-request-id"] = request_id(exchange.headers.get(b"x-request-id"))
+    return id
 
 
 def lines_of(headers: Headers) -> bytes:

@@ -34,7 +34,8 @@ from services.http import (
     trail,
 )
 from services.http.access import Evaluations
-from services.http.answers import NO_STORE, SECURE, Exchange, Receive, Scope, Send, id_of, send_refusal
+from services.http.access_log import AccessLog, about_of
+from services.http.answers import NO_STORE, SECURE, Exchange, Receive, Scope, Send, fixed_id, id_of, send_refusal
 from services.http.browsers import browsers_of
 from services.http.commands import Commands, Directory
 from services.http.feed import MEDIA_TYPE
@@ -58,6 +59,7 @@ from services.http.sessions import Sessions
 from services.http.sources import Sources
 from services.log.folder import SignerFolder
 from services.log.writer import StorageUnavailable
+from services.logs import About, about
 from services.settings import Settings
 from services.trail import Trail, TrailUnavailable
 from services.vault import Vault
@@ -78,7 +80,7 @@ def build_app(
     folder: SignerFolder,
     advance: Advance,
     trail_: Trail,
-) -> "Door":
+) -> "Door | AccessLog":
     """The ASGI application. It reads by `pool`; sessions are kept by `door`. Raises DevelopmentOnly.
 
     `advance` moves a manual clock, and lets what falls due happen.
@@ -127,7 +129,8 @@ def build_app(
     evaluations = Evaluations(handler, identities, rates.evaluations)
     mints = commands.mints(secrets_in(settings.data / "api-keys"), lambda: str(folder.next()))
     commands_ = Commands(handler, identities, mints, settings.body_bytes_max, recorded, rates.commands)
-    return Door(commands_, evaluations, framework, Hosts(settings), sources)
+    inner = Door(commands_, evaluations, framework, Hosts(settings), sources)
+    return AccessLog(inner, identities.known, template_of) if settings.access_log == "on" else inner
 
 
 class Door:
@@ -146,6 +149,10 @@ class Door:
         if scope["type"] != "http":
             await self.framework(scope, receive, send)
             return
+        with about(about_of(scope, template_of)):
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._sources and (client := scope["client"]) is not None:
             scope["client"] = self._sources.of(client[0], scope["headers"]), client[1]
         try:
@@ -164,7 +171,7 @@ class Door:
         except psycopg.OperationalError:
             await send_refusal(scope, send, id_of(scope), _without_storage())
         except Exception:
-            _log.exception("A request failed: %s %s", scope["method"], scope["path"])
+            _log.exception("A request failed")
             await send_refusal(scope, send, id_of(scope), Unexpected())
 
     def takes(self, path: bytes) -> bool:
@@ -183,7 +190,8 @@ class Door:
         except Refused:
             return False
         except Exception:
-            _log.exception("A request failed: POST %s", exchange.path)
+            with about(About(fixed_id(exchange).decode(), partial(template_of, exchange.path))):
+                _log.exception("A request failed")
             return False
 
     async def _posted(self, scope: Scope, receive: Receive, send: Send) -> bool:
@@ -222,7 +230,7 @@ class Door:
             if not began:
                 raise TookTooLong(f"A read takes at most {SECONDS_MAX:g} seconds.", "a smaller question") from None
         except Exception:
-            _log.exception("A request failed: %s %s", scope["method"], scope["path"])
+            _log.exception("A request failed")
             if not began:
                 raise Unexpected from None
 
@@ -282,6 +290,13 @@ _STREAMED = frozenset(
 _BEFORE_COMMANDS = f"{commands.PREFIX}/".encode()
 _EVALUATION = access.PATH.encode()
 _TEMPLATES = {path: re.compile(re.sub(r"\{[a-z]+\}", "[^/]+", path.replace("{place}", ".+"))) for path in READS}
+
+
+def template_of(path: str) -> str:
+    """The template of an address, as the description has it; empty where nothing is served."""
+    if path.startswith(f"{commands.PREFIX}/") and (found := _DIRECTORY.find(path)) is not None:
+        return commands.PREFIX + found[0].path
+    return next((template for template, matching in _TEMPLATES.items() if matching.fullmatch(path)), "")
 
 
 def methods_of(path: str) -> set[str]:

@@ -90,6 +90,7 @@ from services.http.answers import (
     Receive,
     Scope,
     Send,
+    fixed_id,
     id_of,
     refuse,
     send_answer,
@@ -110,6 +111,7 @@ from services.http.problems import (
 from services.http.rates import Rate
 from services.http.recorded import Attempt, Recorded, is_recorded
 from services.log.receipt import Receipt
+from services.logs import About, about
 
 PREFIX = "/api/v1"
 
@@ -548,7 +550,8 @@ class Commands:
             case Refused():
                 refuse(exchange, outcome)
             case error:
-                _log.error("A command failed: %s", exchange.path, exc_info=error)
+                with about(About(fixed_id(exchange).decode(), lambda: PREFIX + here.path, order.person)):
+                    _log.error("A command failed", exc_info=error, extra={"command": here.command.__name__})
                 refuse(exchange, Unexpected())
 
 

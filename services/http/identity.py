@@ -26,6 +26,7 @@ from services.http.problems import Unauthenticated
 from services.http.rates import Rate
 from services.http.sources import household_of
 from services.known_issuers import is_loopback
+from services.logs import note_person
 from services.settings import Settings
 
 BACKDATE = "backdate"
@@ -123,28 +124,28 @@ class Identities:
         if self._sessions is None or b"authorization" in headers or b"cookie" not in headers:
             return await self.of(headers.get(b"authorization"), source)
         with self._trying(source):
-            return _visiting(await self._sessions.visitor(headers))
+            return _noted(_visiting(await self._sessions.visitor(headers)))
 
     async def of_command(self, headers: Mapping[bytes, bytes], source: str) -> Identity:
         """Who gives a command, in the same way. Raises Unauthenticated, CrossSite, TooManyRequests."""
         if self._sessions is None or b"authorization" in headers or b"cookie" not in headers:
             return await self.of(headers.get(b"authorization"), source)
         with self._trying(source):
-            return _visiting(await self._sessions.sender(headers))
+            return _noted(_visiting(await self._sessions.sender(headers)))
 
     async def of(self, authorization: bytes | None, source: str = "") -> Identity:
         """The caller, from the Authorization header. Raises Unauthenticated, TooManyRequests."""
         if authorization is None:
             raise Unauthenticated
         if (known := self.known(authorization)) is not None:
-            return known
+            return _noted(known)
         with self._trying(source):
             is_bearer = authorization[:7].lower() == b"bearer "
             if not is_bearer or len(authorization) > TOKEN_BYTES_MAX or authorization[7:].startswith(KEYS):
                 raise Unauthenticated
             verified = await self._verified(authorization[7:])
         self._remember(sha256(authorization[7:]).digest(), verified)
-        return verified
+        return _noted(verified)
 
     def _trying(self, source: str) -> AbstractContextManager[None]:
         return nullcontext() if self._failures is None else self._failures.of_failures(household_of(source))
@@ -165,6 +166,11 @@ class Identities:
         self._remembered[digest] = identity
         while len(self._remembered) > REMEMBERED_MAX:
             del self._remembered[next(iter(self._remembered))]
+
+
+def _noted(identity: Identity) -> Identity:
+    note_person(identity.person)
+    return identity
 
 
 def _visiting(session: Session | None) -> Identity:

@@ -1,5 +1,6 @@
 """How often may one caller ask, and when does one who asks more often have to wait?"""
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,6 +9,8 @@ from math import ceil
 
 from domain.errors import Refused
 from services.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 CALLERS_MAX = 20_000
 """Of one limit; about 3 MB."""
@@ -60,6 +63,7 @@ class Rate:
         if len(self._full_at) > self._callers_max:
             self._forget(next(iter(self._full_at)))
         if excess > 0:
+            _log.warning("A caller is told to wait: at most %s", self._limit, extra={"caller": caller})
             raise TooManyRequests(self._limit, excess)
 
     def _forget(self, caller: str) -> None:

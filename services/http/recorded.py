@@ -13,7 +13,7 @@ from domain import trail
 from domain.errors import Refused
 from domain.facts import SYSTEM
 from services.handle import Handler
-from services.http.answers import Exchange, Scope, id_of, request_id, source_of
+from services.http.answers import Exchange, Scope, fixed_id, id_of, source_of
 from services.http.problems import CrossSite, LoginRefused, Unauthenticated
 from services.http.sources import Sources
 from services.trail import Trail, TrailUnavailable
@@ -121,9 +121,8 @@ class Recorded:
 
     def put_refused(self, attempt: Attempt, refusal: Refused, exchange: Exchange, tell: Tell) -> None:
         """As `refused`, without a task: `tell` is told once the refusal may be answered, or why it may not."""
-        id = exchange.headers[b"x-request-id"] = request_id(exchange.headers.get(b"x-request-id"))
         source = self._sources.of(exchange.source, exchange.headers.items())
-        caller = self._caller(attempt.person, id, source)
+        caller = self._caller(attempt.person, fixed_id(exchange), source)
         self._trail.put(attempt.person, _command_refused(caller, attempt, refusal), tell)
 
 
