@@ -21,6 +21,7 @@ from domain.errors import (
     NotHeld,
     NotTheNextPhase,
     NotTheOpener,
+    Refused,
     ReleaseHeld,
     ReleaseWithdrawnAlready,
     TooSoon,
@@ -232,6 +233,11 @@ class Release:
     def open_incidents(self) -> tuple[Incident, ...]:
         """The open incidents at or above the release's threshold."""
         return tuple(i for i in self.incidents if i.at_threshold and i.closed is None)
+
+    @property
+    def quiet_since(self) -> datetime | None:
+        """When the last incident at the threshold was closed."""
+        return max((i.closed for i in self.incidents if i.at_threshold and i.closed), default=None)
 
     @property
     def gate_agencies(self) -> tuple[str, ...]:
@@ -451,35 +457,41 @@ def may_advance(here: Release, to: str, now: datetime) -> None:
             f"After {here.phase.name} comes {coming.name if coming else 'no further phase'}.",
             f"phase {coming.name}" if coming else "a further phase",
         )
+    for hindrance in hindrances(here, coming, len(here.admitted), now):
+        raise hindrance
+
+
+def hindrances(here: Release, coming: Phase, admitted: int, now: datetime) -> Iterator[Refused]:
+    """I15: all that keeps the next phase from beginning, while so many customers are admitted."""
     if here.held:
-        raise ReleaseHeld(
+        yield ReleaseHeld(
             f"The rollout is held by {', '.join(sorted(here.holds))}.",
             *(f"resumption by {holder}" for holder in sorted(here.holds)),
         )
     if here.open_incidents:
-        raise IncidentOpen(
+        yield IncidentOpen(
             "Incidents at the threshold are open.", *(f"closure of incident {i.number}" for i in here.open_incidents)
         )
     days = elapsed_days(here.phase_began, now)
     if days < coming.min_days:
-        raise TooSoon(
-            f"{here.phase.name} began {days} days ago; {to} needs {coming.min_days}.",
+        yield TooSoon(
+            f"{here.phase.name} began {days} days ago; {coming.name} needs {coming.min_days}.",
             f"{coming.min_days - days} more days",
         )
-    quiet = min((elapsed_days(i.closed, now) for i in here.incidents if i.at_threshold and i.closed), default=None)
+    quiet = None if here.quiet_since is None else elapsed_days(here.quiet_since, now)
     if quiet is not None and quiet < coming.quiet_days:
-        raise TooSoon(
-            f"The last incident was closed {quiet} days ago; {to} needs {coming.quiet_days} quiet days.",
+        yield TooSoon(
+            f"The last incident was closed {quiet} days ago; {coming.name} needs {coming.quiet_days} quiet days.",
             f"{coming.quiet_days - quiet} more quiet days",
         )
     if coming.gate and verdict(coming.gate, here.sheet) is not Verdict.APPROVES:
         missing = [f"sign-off of {leaf.agency}" for leaf in waiting(coming.gate, here.sheet)]
         refused = [f"another position of {s.agency}" for s in here.sheet.signatures if s.position == "refuse"]
-        raise GateNotSatisfied(f"The gate of {to} is not satisfied.", *missing, *refused)
-    if coming.customer_cap is not None and len(here.admitted) > coming.customer_cap:
-        raise CustomerCapReached(
-            f"{len(here.admitted)} customers are admitted; {to} takes {coming.customer_cap}.",
-            f"{len(here.admitted) - coming.customer_cap} customers fewer",
+        yield GateNotSatisfied(f"The gate of {coming.name} is not satisfied.", *missing, *refused)
+    if coming.customer_cap is not None and admitted > coming.customer_cap:
+        yield CustomerCapReached(
+            f"{admitted} customers are admitted; {coming.name} takes {coming.customer_cap}.",
+            f"{admitted - coming.customer_cap} customers fewer",
         )
 
 

@@ -14,14 +14,24 @@ from projections.views import View
 
 def rows(name: str, view: View, stream: Stream) -> Iterator[Row]:
     here: Release = stream.state
-    yield view, here.id, here.provider, here.phase.name, full(stream) if view == "full" else for_applicants(stream)
+    if view == "full":
+        yield view, here.id, here.provider, here.phase.name, here.held, full(stream)
+    else:
+        yield view, here.id, here.provider, here.phase.name, False, for_applicants(stream)
 
 
 TABLE = StateTable(
     name="releases",
-    version=1,
+    version=2,
     kinds=frozenset({KIND}),
-    columns={"view": TEXT, "id": TEXT, "provider": TEXT, "phase": TEXT, "document": DOCUMENT},
+    columns={
+        "view": TEXT,
+        "id": TEXT,
+        "provider": TEXT,
+        "phase": TEXT,
+        "held": "boolean NOT NULL",
+        "document": DOCUMENT,
+    },
     key=("view", "id"),
     rows=rows,
     indexes=("(view, provider, id)", "(view, phase, id)"),
@@ -102,10 +112,19 @@ def _public(here: Release) -> Document:
 
 
 async def page(
-    conn: Connection, reach: Reach, asked: Asked = NOW, *, provider: str | None = None, phase: str | None = None
+    conn: Connection,
+    reach: Reach,
+    asked: Asked = NOW,
+    *,
+    provider: str | None = None,
+    phase: str | None = None,
+    held: bool | None = None,
 ) -> Page:
-    """The releases, by id."""
-    return await pages.page(conn, TABLE, await _sight(conn, reach), pages.equal(provider=provider, phase=phase), asked)
+    """The releases, by id. Whoever may not know of holds finds none held."""
+    filters = pages.equal(provider=provider, phase=phase)
+    if held is not None:
+        filters.append(Clause("held = %s", (held,)))
+    return await pages.page(conn, TABLE, await _sight(conn, reach), filters, asked)
 
 
 async def detail(conn: Connection, reach: Reach, id: str, at: int | None = None) -> Document:

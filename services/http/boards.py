@@ -1,14 +1,15 @@
 """What do the dashboards need beside rows: who holds which office at that time, and which facts matter?"""
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
+from types import ModuleType
 from typing import Any
 
 from domain import organization
 from domain.authority import Reach, offices
 from domain.organization import Organization
 from domain.world import EMPTY, fold
-from projections import conditions, pages, pending_sign_offs
+from projections import pages, pending_sign_offs
 from projections.pending_sign_offs import Officer
 from services.http.reads import Connection, Reads
 from services.log import reader
@@ -33,11 +34,19 @@ async def pending(
     )
 
 
-async def conditions_due(
-    reads: Reads, conn: Connection, reach: Reach, asked: pages.Asked, now: datetime, **filters: Any
-) -> pages.Page:
-    """Open and broken conditions, by due date."""
-    return await conditions.page(conn, reach, asked, now=now, **filters)
+Board = Callable[..., Awaitable[pages.Page]]
+
+
+def told_the_time(answers: ModuleType) -> Board:
+    """The board whose page needs nothing more than to know what time it was then."""
+
+    async def board(
+        reads: Reads, conn: Connection, reach: Reach, asked: pages.Asked, now: datetime, **filters: Any
+    ) -> pages.Page:
+        found: pages.Page = await answers.page(conn, reach, asked, now=now, **filters)
+        return found
+
+    return board
 
 
 async def _officer(reads: Reads, conn: Connection, person: str, at: int | None, now: datetime) -> Officer:

@@ -25,6 +25,7 @@ from projections import (
     policies,
     releases,
     requests,
+    rollout,
     subjects,
 )
 from projections.state_table import StateTable
@@ -59,10 +60,11 @@ class Grants(Page):
 
 
 class Releases(Page):
-    """Which releases: by provider, by phase."""
+    """Which releases: by provider, by phase, held or not."""
 
     provider: SlugText | None = None
     phase: PhaseName | None = None
+    held: bool | None = None
 
 
 class Organizations(Page):
@@ -169,8 +171,17 @@ DASHBOARDS = (
         conditions,
         Conditions,
         named_by="grant",
-        board=boards.conditions_due,
+        board=boards.told_the_time(conditions),
         summary="Open and broken conditions of live grants, in the order in which they are due",
+    ),
+    Kind(
+        "rollout",
+        "rollout",
+        rollout,
+        Releases,
+        named_by="release",
+        board=boards.told_the_time(rollout),
+        summary="Where each release stands, and what is missing before its next phase",
     ),
 )
 

@@ -133,9 +133,10 @@ IDS = {
 FILTERS = {
     "/api/v1/requests": ("state=in_review", "state=escalated", "waiting_on=ostp", "waiting_on=agencies", "limit=1"),
     "/api/v1/grants": ("state=active", "limit=1"),
-    "/api/v1/releases": ("phase=limited_preview",),
+    "/api/v1/releases": ("phase=limited_preview", "held=true", "held=false"),
     "/api/v1/organizations": ("kind=agency", "limit=2"),
     "/api/v1/dashboards/pending_sign_offs": ("officer=sam", "agency=ostp", "overdue=true"),
+    "/api/v1/dashboards/rollout": ("held=true", "held=false", "phase=limited_preview"),
     "/api/v1/dashboards/conditions": ("agency=commerce", "customer=tinker", "overdue=false"),
     "/api/v1/diff": tuple(
         f"stream={stream}&from={since}&to=2026-07-03T15:00:00Z"
