@@ -297,6 +297,7 @@ READS: dict[str, Reading] = {
     "/api/v1/dashboards/pending_sign_offs": Reading.SIGNED_IN,
     "/api/v1/dashboards/conditions": Reading.SIGNED_IN,
     "/api/v1/dashboards/rollout": Reading.SIGNED_IN,
+    "/api/v1/dashboards/clearance": Reading.SIGNED_IN,
     "/api/v1/diff": Reading.SIGNED_IN,
     "/api/v1/events": Reading.AUDITOR,
     "/api/v1/log/checkpoint": Reading.SIGNED_IN,

@@ -155,6 +155,7 @@ RECORDED: Mapping[str, str] = {
     "/api/v1/dashboards/pending_sign_offs": "",
     "/api/v1/dashboards/conditions": "grant",
     "/api/v1/dashboards/rollout": "release",
+    "/api/v1/dashboards/clearance": "organization",
     "/api/v1/diff": "",
     "/api/v1/events": "",
     "/api/v1/log/tile/entries/{place}": "",

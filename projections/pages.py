@@ -21,6 +21,7 @@ from projections.tracking import NotReady, Standing, standing
 
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 200
+EVERY_MAX = 100_000
 CURSOR_CHARACTERS_MAX = 1000
 
 Document = dict[str, Any]
@@ -86,6 +87,12 @@ def _storable(text: str) -> bool:
     return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
+def as_documents(made: Sequence[Document]) -> list[Document]:
+    """What was worked out at read time, as it would be if it came from rows: times as texts, tuples as lists."""
+    found: list[Document] = msgspec.json.decode(msgspec.json.encode(made))
+    return found
+
+
 NO_DATE = datetime(9000, 1, 1, tzinfo=UTC)
 """Where something without a due date stands in an order of due dates: behind all that have one."""
 
@@ -127,6 +134,24 @@ async def page(
     more = len(rows) > asked.limit
     rows = rows[: asked.limit]
     return Page([msgspec.json.decode(row[-1]) for row in rows], _cursor(rows[-1][:-1]) if more else None, at)
+
+
+async def every(conn: Connection, table: StateTable, conditions: Sequence[Clause], at: int) -> list[Document]:
+    """All documents that fulfil the conditions, by id, as of a position which the table has reached: few ones."""
+    schema = await schema_of(conn, table)
+    rows = await _rows(conn, schema, at, True, [Clause("true")], conditions, EVERY_MAX, ("id",))
+    return [msgspec.json.decode(row[-1]) for row in rows]
+
+
+async def common_position(conn: Connection, tables: Sequence[StateTable], at: int | None) -> int:
+    """The last position that all of these tables have reached, at most `at`. Raises NotReady."""
+    reached = min([(await _live(conn, table)).position for table in tables])
+    return reached if at is None else min(at, reached)
+
+
+async def schema_of(conn: Connection, table: StateTable) -> str:
+    """Where the table's rows are now. Raises NotReady."""
+    return (await _live(conn, table)).schema
 
 
 async def detail(

@@ -12,11 +12,32 @@ from domain.authority import Reach
 from domain.clocks import DAY, elapsed_days
 from domain.release import Incident, Phase, Release, hindrances
 from domain.sign_offs import Leaf, Sheet, Signature, Tree, lacking, leaf_verdict, leaves, tree_from
-from projections import releases
+from projections import pages, releases
 from projections.pages import NOW, Asked, Document, Page
 from projections.statements import Connection
 
 TABLE = releases.TABLE
+
+FIELDS = (
+    "release",
+    "provider",
+    "model",
+    "announced",
+    "withdrawn",
+    "phase",
+    "access",
+    "since",
+    "days_in_phase",
+    "phases",
+    "customer_cap",
+    "admitted",
+    "places_left",
+    "holds",
+    "incidents",
+    "next_phase",
+)
+FOR_OFFICERS = frozenset({"customer_cap", "admitted", "places_left", "holds", "incidents"})
+"""What an item tells, in order; and what of that applicants are not told."""
 
 
 async def page(
@@ -31,7 +52,7 @@ async def page(
 ) -> Page:
     """The releases, by id, as far as the reader may know of each."""
     found = await releases.page(conn, reach, asked, provider=provider, phase=phase, held=held)
-    return Page([of(document, now) for document in found.items], found.next, found.position)
+    return Page(pages.as_documents([of(document, now) for document in found.items]), found.next, found.position)
 
 
 def of(document: Document, now: datetime) -> Document:

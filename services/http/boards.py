@@ -1,15 +1,16 @@
 """What do the dashboards need beside rows: who holds which office at that time, and which facts matter?"""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from datetime import datetime
 from types import ModuleType
 from typing import Any
 
 from domain import organization
 from domain.authority import Reach, offices
+from domain.facts import Fact
 from domain.organization import Organization
 from domain.world import EMPTY, fold
-from projections import pages, pending_sign_offs
+from projections import clearance, pages, pending_sign_offs
 from projections.pending_sign_offs import Officer
 from services.http.reads import Connection, Reads
 from services.log import reader
@@ -47,6 +48,17 @@ def told_the_time(answers: ModuleType) -> Board:
         return found
 
     return board
+
+
+async def matrix(
+    reads: Reads, conn: Connection, reach: Reach, asked: pages.Asked, now: datetime, **filters: Any
+) -> pages.Page:
+    """Who may use what, and why, from the facts of the log that it rests on."""
+
+    async def facts_at(positions: Collection[int]) -> list[Fact]:
+        return await reader.facts_at(conn, positions)
+
+    return await clearance.page(conn, reach, asked, clearance.Which(**filters), now=now, facts_at=facts_at)
 
 
 async def _officer(reads: Reads, conn: Connection, person: str, at: int | None, now: datetime) -> Officer:

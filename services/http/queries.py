@@ -9,11 +9,13 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import Field
 
+from domain.access import Reason
 from domain.authority import Reach
 from domain.errors import NotFound
 from domain.organization import OrganizationKind
 from domain.request import State as RequestState
 from projections import (
+    clearance,
     conditions,
     directives,
     grants,
@@ -117,6 +119,17 @@ class Conditions(Page):
     overdue: bool | None = None
 
 
+class Clearance(Page):
+    """Which cells of the matrix: of a customer, release or provider; with which answer; for which class of people."""
+
+    customer: SlugText | None = None
+    release: SlugText | None = None
+    provider: SlugText | None = None
+    reason: Reason | None = None
+    allowed: bool | None = None
+    person_class: Annotated[PhaseName | None, Field(description="Who uses it; without, nobody knows")] = None
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """One kind of document: its address, the file that answers, the filters of its list, and how its ids look.
@@ -183,6 +196,15 @@ DASHBOARDS = (
         board=boards.told_the_time(rollout),
         summary="Where each release stands, and what is missing before its next phase",
     ),
+    Kind(
+        "clearance",
+        "clearance",
+        clearance,
+        Clearance,
+        named_by="customer",
+        board=boards.matrix,
+        summary="Which customer may use which release and tier, and why; a page is of so many customers",
+    ),
 )
 
 
@@ -236,7 +258,8 @@ def _list(kind: Kind, reads: Reads, uses: KeyUses) -> Endpoint:
 
     async def answer(request: Request, reach: Annotated[Reach, Depends(reads.reader)], asked: Page) -> Response:
         async with reads.pool.connection() as conn:
-            at = await reads.as_of(conn, asked, kind.answers.TABLE.name)
+            for table in getattr(kind.answers, "TABLES", (kind.answers.TABLE,)):
+                at = await reads.as_of(conn, asked, table.name)
             now = await reads.moment(conn, asked, at) if kind.board else None
             if asked.format == "json":
                 page = await found(conn, reach, pages.Asked(at, asked.cursor, asked.limit), now, asked)

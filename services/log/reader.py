@@ -100,6 +100,12 @@ async def page_of_kinds(conn: Connection, kinds: Collection[str], after: int, be
     return [read(record) for (record,) in await rows(conn, query, after, before, list(kinds), PAGE_ROWS)]
 
 
+async def facts_at(conn: Connection, positions: Collection[int]) -> list[Fact]:
+    """The facts at these positions, in order."""
+    query = "SELECT record FROM event WHERE position = ANY (%s) ORDER BY position"
+    return [read(record) for (record,) in await rows(conn, query, list(positions))]
+
+
 async def page_of_streams(conn: Connection, after: tuple[str, int], end: str, before: int) -> list[Fact]:
     """The next facts in order of stream and version: behind that stream and version, of streams below `end`, at most
     5,000, each below the position `before`.

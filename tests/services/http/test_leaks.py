@@ -136,6 +136,7 @@ FILTERS = {
     "/api/v1/releases": ("phase=limited_preview", "held=true", "held=false"),
     "/api/v1/organizations": ("kind=agency", "limit=2"),
     "/api/v1/dashboards/pending_sign_offs": ("officer=sam", "agency=ostp", "overdue=true"),
+    "/api/v1/dashboards/clearance": ("customer=tinker", "reason=granted", "allowed=false", "person_class=us_person"),
     "/api/v1/dashboards/rollout": ("held=true", "held=false", "phase=limited_preview"),
     "/api/v1/dashboards/conditions": ("agency=commerce", "customer=tinker", "overdue=false"),
     "/api/v1/diff": tuple(
