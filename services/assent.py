@@ -21,6 +21,7 @@ from services.erasures import Erasures
 from services.handle import Handler
 from services.http.app import build_app
 from services.http.sessions import MIGRATIONS as DOOR_MIGRATIONS
+from services.leader import Leadership, log_of
 from services.log.cosign import cosigning
 from services.log.folder import LogRefused, SignerFolder
 from services.log.reader import Pool
@@ -60,6 +61,7 @@ class Assent:
 
     app: Any
     handler: Handler
+    pool: Pool
     is_new: bool
     shortcoming: str
 
@@ -146,16 +148,32 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         await replica.load(logins.reader)  # later than the writer, whose decisions must not miss an office
         is_new = handler.writer.end.size == 0
         await bootstrap(handler, settings, database.folder)
-        work = {"replica": replica.follow(logins.reader, handler.writer.is_own), "erasures": erasures.run()}
+        work = {"replica": replica.follow(logins.reader, handler.is_told_of), "erasures": erasures.run()}
         if "timers" in settings.roles:
             work["timers"] = timers.run()
         async with _doing(**work), _following(database, settings, settings.roles), trail:
             try:
                 standing = Projecting(logins.reader)
                 app = build_app(settings, handler, pool, door, vault, standing, database.folder, timers.advance, trail)
-                yield Assent(app, handler, is_new, logins.shortcoming)
+                yield Assent(app, handler, pool, is_new, logins.shortcoming)
             finally:
                 await handler.writer.stop()
+
+
+@asynccontextmanager
+async def sharing(assent: Assent, settings: Settings, may_lead: bool = True) -> AsyncIterator[None]:
+    """Decide for the other processes of the installation, or hand orders on to the one that does.
+
+    A process whose clock is not everybody's keeps to itself.
+    """
+    if settings.clock == "manual":
+        yield
+        return
+    log = await log_of(assent.pool)
+    leadership = Leadership(assent.handler, settings.data, log, settings.queue_max, may_lead)
+    async with _doing(leadership=leadership.run()):
+        await leadership.settled()
+        yield
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 it ran, and the answer is no (a story differs, a projectio
 
 import argparse
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -28,9 +29,10 @@ import uvicorn
 
 from domain.trail import Caller, ExportRun
 from services import demo, logs
-from services.assent import Assent, following, prepared, running
+from services.assent import Assent, following, prepared, running, sharing
 from services.clock import ManualClock
 from services.collector import rarely_collect
+from services.doors import OPEN, Doors, DoorsClosed, end_with_parent
 from services.http.answers import STRICT_TRANSPORT
 from services.http.arrivals import Arriving
 from services.http.identity import BACKDATE, DevelopmentIssuer, DevelopmentOnly
@@ -53,6 +55,12 @@ from services.witness import Witness, WitnessFolder, WitnessUnable
 
 TOKEN_SECONDS = 12 * 3600
 
+BACKLOG = 4096
+"""Connections that wait to be accepted."""
+
+PORT_SECONDS, PORT_ATTEMPTS = 1.0, 20
+"""How long, and how often, a port is tried that somebody has."""
+
 
 class Unable(Exception):
     """The command could not run; the message says what would help."""
@@ -71,8 +79,13 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving(app: Any, settings: Settings, has_door: bool = True) -> AsyncIterator[tuple[_Server, str]]:
-    """The application on its port; yields the server and its address. `has_door`: it is one of `answers.Door` too."""
+async def serving(
+    app: Any, settings: Settings, has_door: bool = True, listening: socket.socket | None = None
+) -> AsyncIterator[tuple[_Server, str]]:
+    """The application on its port, or on a socket that listens there already; yields the server and its address.
+
+    `has_door`: it is one of `answers.Door` too.
+    """
     protocol = partial(Protocol, app) if has_door else Arriving
     protocol_made: Any = partial(protocol, request_seconds=settings.request_seconds)  # called as a class would be
     strict = [] if settings.mode == "development" else [STRICT_TRANSPORT]
@@ -90,14 +103,14 @@ async def serving(app: Any, settings: Settings, has_door: bool = True) -> AsyncI
         headers=[(name.decode(), value.decode()) for name, value in strict],
         timeout_graceful_shutdown=1,
         timeout_keep_alive=75,
-        backlog=4096,
+        backlog=BACKLOG,
     )
-    listening = _listen(settings)
+    listening = listening or await _listening(settings)
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[listening]))
     try:
         await _started(server, task)
-        yield server, f"http://{settings.host}:{listening.getsockname()[1]}"
+        yield server, _address(listening, settings)
     finally:
         server.should_exit = True
         await task
@@ -110,18 +123,29 @@ async def _started(server: _Server, task: "asyncio.Task[None]") -> None:
         await asyncio.sleep(0.005)
 
 
-def _listen(settings: Settings) -> socket.socket:
+def _address(listening: socket.socket, settings: Settings) -> str:
+    return f"http://{settings.host}:{listening.getsockname()[1]}"
+
+
+async def _listening(settings: Settings) -> socket.socket:
+    """A socket on the port, which a process that was just killed may have for a moment yet. Raises Unable."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((settings.host, settings.port))
-    except OSError as error:
-        listening.close()
-        raise Unable(
-            f"Port {settings.port} on {settings.host} cannot be had ({error.strerror}). ASSENT_PORT names another."
-        ) from None
-    return listening
+    for left in reversed(range(PORT_ATTEMPTS)):
+        try:
+            listening.bind((settings.host, settings.port))
+            listening.listen(BACKLOG)
+            return listening
+        except OSError as error:
+            if not left or error.errno != errno.EADDRINUSE:
+                listening.close()
+                raise Unable(
+                    f"Port {settings.port} on {settings.host} cannot be had ({error.strerror})."
+                    " ASSENT_PORT names another."
+                ) from None
+        await asyncio.sleep(PORT_SECONDS / PORT_ATTEMPTS)
+    raise AssertionError("the last attempt returns or raises")
 
 
 async def serve(settings: Settings, told: bool) -> int:
@@ -136,12 +160,38 @@ async def serve(settings: Settings, told: bool) -> int:
                 await tell_demo(assent, settings)
             assent.use_real_clock()
         rarely_collect()
-        async with serving(assent.app, settings) as (_, address):
+        async with sharing(assent, settings), _taking_requests(assent, settings) as address:
             print(greeting(address, settings), flush=True)
             if assent.shortcoming:
                 print(f"\nNote: {assent.shortcoming}", flush=True)
             await stop.wait()
             print("Stopping.", flush=True)
+    return 0
+
+
+@asynccontextmanager
+async def _taking_requests(assent: Assent, settings: Settings) -> AsyncIterator[str]:
+    """By this process, or by doors of its own; yields the address."""
+    if not settings.doors or settings.clock == "manual":
+        async with serving(assent.app, settings) as (_, address):
+            yield address
+        return
+    listening = [await _listening(settings)]
+    async with Doors(listening):
+        yield _address(listening[0], settings)
+
+
+async def door(settings: Settings, listening: socket.socket) -> int:
+    """Take requests for the process that started this one, until it says so, or ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # that of a terminal is for whoever started this
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    end_with_parent()
+    async with running(replace(settings, roles=frozenset())) as assent:
+        rarely_collect()
+        async with sharing(assent, settings, may_lead=False), serving(assent.app, settings, listening=listening):
+            print(OPEN, flush=True)
+            await stop.wait()
     return 0
 
 
@@ -321,6 +371,8 @@ def parser() -> argparse.ArgumentParser:
     found.formatter_class = argparse.RawDescriptionHelpFormatter
     commands = found.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("serve", help="serve until Ctrl-C; without a command, as this, on a demo story")
+    door = commands.add_parser("door", help="take requests for a `serve` that decides, which starts it: ASSENT_DOORS")
+    door.add_argument("socket", type=int, help="the number of a socket that listens")
     commands.add_parser("project", help="bring projections and checkpoints up to the log, apart from serving")
     commands.add_parser("timers", help="do what time alone does, apart from serving")
     witnessing = commands.add_parser("witness", help="cosign the checkpoints of logs, with a key and a file of its own")
@@ -336,6 +388,28 @@ def parser() -> argparse.ArgumentParser:
     token.add_argument("person")
     token.add_argument("--seconds", type=int, default=TOKEN_SECONDS)
     token.add_argument("--backdate", action="store_true", help="allow Occurred-At")
+    printing = [life, *_add_log(commands)]
+    projections = commands.add_parser("projections", help="list, rebuild or verify the projections")
+    projections.add_argument("action", choices=["list", "rebuild", "verify"])
+    projections.add_argument("name", nargs="*", help="which (all)")
+    projections.add_argument("--processes", type=_several, default=1, help="how many fold the log in a rebuild (1)")
+    past = commands.add_parser("import", help="take in acts of the past from a file of scenario lines")
+    past.add_argument("file", type=Path)
+    past.add_argument("--as", dest="person", help="who imports, a records officer (the first administrator)")
+    past.add_argument("--name", help="what the import is called; told again under it, it goes on (the file's name)")
+    commands.add_parser("bench", help="measure; prints figures and ratios", add_help=False)
+    simulate = commands.add_parser("simulate", help="random worlds against the rule book; an auditor reads their logs")
+    simulate.add_argument("--steps", type=int, default=100_000, help="how many (100000)")
+    simulate.add_argument("--seed", type=int, default=1, help="the same seed gives the same worlds (1)")
+    simulate.add_argument("--world", type=int, help="this world alone, with the records of what went wrong")
+    simulate.add_argument("--processes", type=int, default=1, help="how many worlds at a time (1)")
+    for each in (*printing, projections, past, simulate):
+        each.add_argument("--json", action="store_true", help="print JSON")
+    return found
+
+
+def _add_log(commands: Any) -> list[argparse.ArgumentParser]:
+    """What can be asked of the log, and those of it that print JSON where they are told to."""
     log = commands.add_parser("log", help="the log as proof")
     acts = log.add_subparsers(dest="action", metavar="ACTION", required=True)
     newest = acts.add_parser("checkpoint", help="print the newest signed checkpoint")
@@ -355,23 +429,7 @@ def parser() -> argparse.ArgumentParser:
     override.add_argument("--operator", help="who accepts it (the user of this terminal)")
     for each in (newest, key, exported, verified, override):
         each.add_argument("--trail", action="store_true", help="of the trail: who read what, and was refused what")
-    projections = commands.add_parser("projections", help="list, rebuild or verify the projections")
-    projections.add_argument("action", choices=["list", "rebuild", "verify"])
-    projections.add_argument("name", nargs="*", help="which (all)")
-    projections.add_argument("--processes", type=_several, default=1, help="how many fold the log in a rebuild (1)")
-    past = commands.add_parser("import", help="take in acts of the past from a file of scenario lines")
-    past.add_argument("file", type=Path)
-    past.add_argument("--as", dest="person", help="who imports, a records officer (the first administrator)")
-    past.add_argument("--name", help="what the import is called; told again under it, it goes on (the file's name)")
-    commands.add_parser("bench", help="measure; prints figures and ratios", add_help=False)
-    simulate = commands.add_parser("simulate", help="random worlds against the rule book; an auditor reads their logs")
-    simulate.add_argument("--steps", type=int, default=100_000, help="how many (100000)")
-    simulate.add_argument("--seed", type=int, default=1, help="the same seed gives the same worlds (1)")
-    simulate.add_argument("--world", type=int, help="this world alone, with the records of what went wrong")
-    simulate.add_argument("--processes", type=int, default=1, help="how many worlds at a time (1)")
-    for each in (life, newest, exported, verified, override, projections, past, simulate):
-        each.add_argument("--json", action="store_true", help="print JSON")
-    return found
+    return [newest, exported, verified, override]
 
 
 def _several(text: str) -> int:
@@ -409,6 +467,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         NoBundle,
         Unable,
         WitnessUnable,
+        DoorsClosed,
     ) as no:
         print(no, file=sys.stderr)
     except OSError as error:
@@ -425,6 +484,8 @@ def _run(given: argparse.Namespace, settings: Settings) -> int:
     match given.command:
         case None | "serve":
             return _loop(serve(settings, told=given.command is None))
+        case "door":
+            return _loop(door(settings, socket.socket(fileno=given.socket)))
         case "project":
             return _loop(work(following(settings), "Assent brings projections and checkpoints up to the log."))
         case "timers":

@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import reduce
+from functools import partial, reduce
 from operator import is_
-from typing import Any, assert_never
+from typing import Any, Protocol, assert_never
 
 import psycopg
 
@@ -37,6 +37,9 @@ from services.vault import Vault
 _log = logging.getLogger(__name__)
 
 _ORGANIZATION = organization.stream("")
+
+
+SKIP_SECONDS_MAX = 5.0
 
 
 class KeyReused(Refused):
@@ -105,6 +108,20 @@ class Answer:
     secret: str | None = None
 
 
+Tell = Callable[[Answer | Exception], None]
+"""Is told once what became of an order."""
+
+
+class Elsewhere(Protocol):
+    """Where another process decides for this one."""
+
+    def hand_on(self, order: Order, tell: Tell) -> bool:
+        """Whether the order is decided there. Raises QueueFull."""
+
+    def tells_of(self, backend: int) -> bool:
+        """Whether what that backend of the database appends is told from there."""
+
+
 def folded(stream: str, facts: Sequence[Fact]) -> Stream:
     """A stream from all its facts."""
     evolve = rulebook.evolve_of(stream)
@@ -125,23 +142,35 @@ class Handler:
         self._drafts: deque[_Batch] = deque()
         self._drafted = _Drafted()
         self._telling: set[asyncio.Task[None]] = set()
+        self.elsewhere: Elsewhere | None = None
+        self.on_fold: list[Callable[[Sequence[Fact]], None]] = []
         self.writer = Writer(conninfo, self, settings.queue_max)
 
     async def handle(self, order: Order) -> Answer:
-        """Decide the order and append what it writes. Raises Refused."""
+        """Have the order decided, and what it writes appended. Raises Refused."""
         sealed = await self._vault.seal(order.command, order.person)
         if sealed is not order.command:
             order = replace(order, command=sealed)
+        if self.elsewhere is not None and not order.via:
+            future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+            if self.elsewhere.hand_on(order, partial(_resolve, future)):
+                return await future
         settled = await self.writer.submit(order, order.key, order.fingerprint)
         return await self._first_answer(order, settled) if settled.repeated else _settled(order, settled)
 
-    def take(self, order: Order, tell: Callable[[Answer | Exception], None]) -> bool:
+    def take(self, order: Order, tell: Tell) -> bool:
         """As `handle`, without a task: `tell` is told once what became of it. Whether it was taken. Raises Refused."""
         sealed = self._vault.seal_at_once(order.command, order.person)
         if sealed is None:
             return False
         if sealed is not order.command:
             order = replace(order, command=sealed)
+        if self.elsewhere is None or not self.elsewhere.hand_on(order, tell):
+            self.decide_here(order, tell)
+        return True
+
+    def decide_here(self, order: Order, tell: Tell) -> None:
+        """Have an order decided in this process, whose texts are sealed. Raises QueueFull, StorageUnavailable."""
 
         def told(outcome: Settled | Exception) -> None:
             if isinstance(outcome, Exception):
@@ -152,9 +181,12 @@ class Handler:
                 tell(_settled(order, outcome))
 
         self.writer.put(order, order.key, order.fingerprint, told)
-        return True
 
-    def _tell_first_answer(self, order: Order, settled: Settled, tell: Callable[[Answer | Exception], None]) -> None:
+    def is_told_of(self, backend: int) -> bool:
+        """Whether what that backend of the database appends is known here without being read."""
+        return self.writer.is_own(backend) or (self.elsewhere is not None and self.elsewhere.tells_of(backend))
+
+    def _tell_first_answer(self, order: Order, settled: Settled, tell: Tell) -> None:
         """It may have to be read from the log, so this one takes a task."""
 
         async def tell_it() -> None:
@@ -246,6 +278,13 @@ class Handler:
     def load(self, stream: str, facts: Sequence[Fact]) -> None:
         self._states[stream] = folded(stream, facts)
 
+    async def skip(self, size: int) -> bool:
+        """Nothing stays resident; who holds which office has to be known up to there."""
+        self._states.clear()
+        if not await self.replica.at_least(size - 1, SKIP_SECONDS_MAX):
+            raise psycopg.OperationalError("What the log holds of offices has not been read in time.")
+        return True
+
     def fold(self, facts: Sequence[Fact]) -> None:
         """Streams that are not resident, and have a past, stay so: they are loaded when a rule asks for them.
 
@@ -265,6 +304,8 @@ class Handler:
             if before is not None:
                 self._states[fact.stream] = fold(before, fact, rulebook.evolve_of(fact.stream))
         self.replica.take(facts)
+        for hear in self.on_fold:
+            hear(facts)
         while len(self._states) > self._states_max:
             del self._states[next(iter(self._states))]
 
@@ -435,6 +476,15 @@ def _version(stream: Stream, by: By) -> int:
 def _is_applicants(fact: Fact) -> bool:
     kind: type = type(fact.event)
     return is_visible(kind, Label.APPLICANT)
+
+
+def _resolve(future: "asyncio.Future[Answer]", outcome: Answer | Exception) -> None:
+    if future.done():  # whoever waited gave up
+        return
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
 
 
 def _settled(order: Order, settled: Settled) -> Answer:

@@ -69,6 +69,25 @@ class Replica:
             self._apply(fact)
         self._wake()
 
+    def take_news(self, before: int, size: int, facts: Sequence[Fact]) -> bool:
+        """Take in that the log went on from one size to another by facts of which these are of KINDS.
+
+        Whether nothing is missing in between.
+        """
+        if before > self.position + 1:
+            return False
+        for fact in facts:
+            if fact.position > self.position:
+                self._apply(fact)
+        self.access.position = max(self.position, size - 1)
+        self._wake()
+        return True
+
+    @staticmethod
+    def holds(fact: Fact) -> bool:
+        """Whether a replica keeps anything of the fact."""
+        return fact.stream.partition("-")[0] in KINDS
+
     def _apply(self, fact: Fact) -> None:
         self.access.apply(fact)
         if fact.stream.partition("-")[0] in HOLDERS:

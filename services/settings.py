@@ -197,6 +197,12 @@ class Settings:
         _some_of("project", "sign", "timers"),
         "What `serve` does beside serving; what it leaves out, `project` and `timers` do as processes of their own.",
     )
+    doors: int = _setting(
+        "ASSENT_DOORS",
+        "0",
+        _number(0, 64),
+        "Processes that take requests for the one that decides; 0: it takes them itself.",
+    )
     clock: Literal["real", "manual"] = _setting(
         "ASSENT_CLOCK",
         "real",

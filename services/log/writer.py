@@ -46,6 +46,9 @@ RETRY_SECONDS_MAX = 1.0
 AHEAD_MAX = 32
 """How many are decided at a time while an append is under way, or could be."""
 
+SKIPPED_MIN = 5_000
+"""So many facts are not folded one by one, where nobody has to know them all."""
+
 LOADS_MAX = 100
 """A decider that still asks for streams after so many loads asks in circles."""
 
@@ -101,6 +104,9 @@ class Decider(Protocol):
 
     def load(self, stream: str, facts: Sequence[Fact]) -> None:
         """Take in a stream that was asked for: all its facts as far as the log was folded."""
+
+    async def skip(self, size: int) -> bool:
+        """Whether it can go on at that size of the log without being told of the facts before; nothing is decided."""
 
     def fold(self, facts: Sequence[Fact]) -> None:
         """Take in what was appended, by this writer or another, in order of position and without gaps.
@@ -286,6 +292,11 @@ class Writer:
     def end(self) -> LogEnd:
         """The log's end as far as it was folded."""
         return self._end
+
+    @property
+    def backend(self) -> int:
+        """The process id of the database's backend that appends for this writer; 0: none does."""
+        return self._backend or 0
 
     def is_own(self, pid: int) -> bool:
         """Whether the backend of that process id is the one that appends for this writer."""
@@ -558,13 +569,22 @@ class Writer:
     async def _catch_up(self, conn: Connection, batch: _Batch) -> None:
         """Fold what the log holds beyond what was folded, and note its leaves."""
         while True:
-            facts, leaves = await reader.page_with_leaves(conn, after=self._end.size - 1)
+            facts, leaves = await reader.page_with_leaves(conn, self._end.size - 1, reader.PAGE_ROWS)
             if not facts:
                 return
             self._decider.fold(facts)
             self.frontier.extend(leaves)
             self._end = LogEnd(self.frontier.size, facts[-1].recorded)
             batch.news += leaves
+            if len(facts) == reader.PAGE_ROWS and not batch.doubtful:
+                await self._skip(conn, batch)
+
+    async def _skip(self, conn: Connection, batch: _Batch) -> None:
+        """Far behind the log, go on at its end as at the start, with nothing in memory."""
+        end = await reader.end(conn)
+        if end.size - self._end.size > SKIPPED_MIN and await self._decider.skip(end.size):
+            self._end, self.frontier = end, Frontier(end.size, end.frontier)
+            batch.base, batch.news = end.size, []
 
     async def _decided(self, conn: Connection, jobs: Sequence[_Job]) -> _Attempt | None:
         """The batch decided and sealed on the log as folded; None where a job turned out to be too large."""

@@ -222,6 +222,9 @@ class SignOffs:
     def forget(self) -> None:
         pass
 
+    async def skip(self, size: int) -> bool:
+        return False
+
 
 def _written(options: argparse.Namespace, empty: Log, full: Log) -> dict[str, list[Sample]]:
     """Appends of the writer alone, to a database with an empty log and to the full one."""

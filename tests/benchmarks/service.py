@@ -71,7 +71,7 @@ class Service:
     @contextmanager
     def joined(self) -> Iterator["Service"]:
         """The service with one more process that does nothing but serve. Raises Unmeasured where it does not start."""
-        with serving_on(self.data, self.conninfo, roles="") as another:
+        with serving_on(self.data, self.conninfo, roles="", doors=0) as another:
             yield replace(self, addresses=(*self.addresses, *another.addresses))
 
     def wait_until_quiet(self) -> None:
@@ -90,7 +90,7 @@ SELECT (SELECT max(size) FROM tree_head) > least(
 
 
 @contextmanager
-def serving(apart: bool) -> Iterator[Service]:
+def serving(apart: bool, doors: int = 0) -> Iterator[Service]:
     """A service on a temporary folder, set as a fresh clone is; `apart`: projections and checkpoints in a process of
     their own. Raises Unmeasured where it does not start.
     """
@@ -98,7 +98,7 @@ def serving(apart: bool) -> Iterator[Service]:
         data = Path(name, "data")
         conninfo = running.enter_context(EmbeddedPostgres(data))
         roles = "timers" if apart else "project,sign,timers"
-        service = running.enter_context(serving_on(data, conninfo, roles))
+        service = running.enter_context(serving_on(data, conninfo, roles, doors))
         if apart:
             process = running.enter_context(_process(["services.cli", "project"], {"ASSENT_DATA": str(data)}))
             service = replace(service, following=process.pid)
@@ -106,9 +106,13 @@ def serving(apart: bool) -> Iterator[Service]:
 
 
 @contextmanager
-def serving_on(data: Path, conninfo: str, roles: str, seconds_max: float = START_SECONDS_MAX) -> Iterator[Service]:
+def serving_on(
+    data: Path, conninfo: str, roles: str, doors: int = 0, seconds_max: float = START_SECONDS_MAX
+) -> Iterator[Service]:
     """A process that serves the log of that folder, whose Postgres runs. Raises Unmeasured where it does not start."""
-    with _process(["services.cli", "serve"], {"ASSENT_DATA": str(data), "ASSENT_ROLES": roles}) as process:
+    with _process(
+        ["services.cli", "serve"], {"ASSENT_DATA": str(data), "ASSENT_ROLES": roles, "ASSENT_DOORS": str(doors)}
+    ) as process:
         issuer = DevelopmentIssuer(replace(Settings(), data=data))
         yield Service((_address(process, seconds_max),), process.pid, conninfo, data, issuer)
 

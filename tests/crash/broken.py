@@ -1,6 +1,7 @@
 """Which mistakes of a writer must the checker find? `python -m tests.crash.broken MISTAKE serve` makes one of them.
 
-Each puts the smallest part of the service in place of its own, in a process of its own; production code has no switch.
+Each puts the smallest part of the service in place of its own, in a process of its own, which decides itself whoever
+else does; production code has no switch.
 """
 
 import sys
@@ -17,6 +18,7 @@ from services.log.merkle import Frontier
 from services.log.reader import LogEnd
 from services.log.schema import LOG_LOCK
 from services.log.writer import Decision, Writer
+from tests.crash.apart import keep_apart
 
 _append = Writer._append
 _fold = Handler.fold
@@ -82,4 +84,5 @@ MISTAKES: dict[str, tuple[type, str, Callable[..., Any]]] = {
 if __name__ == "__main__":
     owner, part, mistake = MISTAKES[sys.argv[1]]
     setattr(owner, part, mistake)
+    keep_apart()
     sys.exit(cli.main(sys.argv[2:]))

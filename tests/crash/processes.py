@@ -94,6 +94,11 @@ class Service(Process):
     def log(self) -> Path:
         return self.data.parent / f"serve-{self.port}.log"
 
+    def doors(self) -> list[int]:
+        """Its processes that take requests for it."""
+        assert self.process is not None
+        return [pid for pid, words in children(self.process.pid).items() if b"\0door\0" in words]
+
     async def ready(self) -> None:
         """Wait until it takes connections. Raises NotBack."""
         deadline = time.monotonic() + START_SECONDS_MAX

@@ -12,15 +12,24 @@ from pathlib import Path
 import pytest
 
 from tests.crash.processes import Service, quoted_on_failure
-from tests.crash.trial import BLOWS, TARGETS, Trial, installation
+from tests.crash.trial import BLOWS, TARGETS, Trial, installation, on_machines_of_their_own, with_doors
 
 
 def alone(data: Path, rng: random.Random) -> Trial:
     """One process that does it all, as a fresh clone has it."""
-    return Trial(data, [Service(data)], rng)
+    return Trial(data, [Service(data, {"ASSENT_DOORS": "0"})], rng)
 
 
-@pytest.mark.parametrize(("made", "blows"), [(alone, BLOWS), (installation, TARGETS)], ids=["alone", "production"])
+@pytest.mark.parametrize(
+    ("made", "blows"),
+    [
+        (alone, BLOWS),
+        (installation, TARGETS),
+        (with_doors, ("service", "door", "everything")),
+        (on_machines_of_their_own, ("service", "postmaster")),
+    ],
+    ids=["alone", "production", "doors", "machines"],
+)
 async def test_what_was_acknowledged_survives_a_blow_at_each_target(
     made: Callable[[Path, random.Random], Trial], blows: Sequence[str], tmp_path: Path
 ) -> None:

@@ -49,6 +49,7 @@ AWAY_SECONDS_MAX = 0.3
 
 REPEATED_MAX = 100
 PROVEN_MAX = 50
+APART = ("tests.crash.apart",)
 WATCH_SECONDS = 0.03
 RECOVERY_SECONDS_MAX = 30.0
 CALLERS = load.SIGNERS + load.RACERS + load.QUESTIONERS
@@ -169,6 +170,8 @@ class Trial:
                 kill(postmaster(self.data))
             case "service":
                 victims = [self.rng.choice(self.services)]
+            case "door":
+                kill(self.rng.choice([door for service in self.services for door in service.doors()]))
             case "everything":
                 kill(postmaster(self.data))
                 victims = [*self.services, *self.others.values()]
@@ -239,7 +242,7 @@ def installation(
     """As in production: two processes serve, by this program; another projects and signs; a witness, from a folder of
     its own, cosigns. Struck are TARGETS.
     """
-    services = [Service(data, {"ASSENT_ROLES": "timers"}, program) for _ in range(2)]
+    services = [Service(data, {"ASSENT_ROLES": "timers", "ASSENT_DOORS": "0"}, program) for _ in range(2)]
     apart, port = data.with_name("witness"), free_port()
     folder, name = WitnessFolder(apart / "witness"), Settings().witness_name
     key = note.verifier_of(name, folder.key(), note.COSIGNATURE)
@@ -291,3 +294,14 @@ async def _differing_projections(conninfo: str, position: int) -> list[str]:
         if verified.difference is not None:
             found.append(f"{table.name} is not what a replay yields: {verified.difference}")
     return found
+
+
+def with_doors(data: Path, rng: random.Random) -> Trial:
+    """Two processes serve, each by a door of its own; one of them decides for all."""
+    services = [Service(data, {"ASSENT_DOORS": "1"}) for _ in range(2)]
+    return Trial(data, services, rng)
+
+
+def on_machines_of_their_own(data: Path, rng: random.Random) -> Trial:
+    """As `installation`, but both of the processes that serve decide."""
+    return installation(data, rng, APART)

@@ -34,6 +34,7 @@ def test_each_setting_is_read_from_its_variable() -> None:
         "ASSENT_PORT": "9000",
         "ASSENT_MODE": "development",
         "ASSENT_ROLES": "timers",
+        "ASSENT_DOORS": "2",
         "ASSENT_CLOCK": "manual",
         "ASSENT_CLOCK_START": "2026-01-05T14:00:00Z",
         "ASSENT_ROOT": "avery",

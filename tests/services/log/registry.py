@@ -74,6 +74,9 @@ class Registry:
     def load(self, stream: str, facts: Sequence[Fact]) -> None:
         self.renamed[stream] = facts[-1].version if facts else 0
 
+    async def skip(self, size: int) -> bool:
+        return False
+
     def fold(self, facts: Sequence[Fact]) -> None:
         self.folded += facts
         assert not self.drafted or self.drafted[: len(facts)] == list(facts), "what others wrote is no draft"
