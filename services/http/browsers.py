@@ -97,6 +97,7 @@ def is_own_name(host: str) -> bool:
     """Whether a Host header names this machine; then no other name was made to lead here."""
     try:
         parts = urlsplit(f"//{host}")
-        return parts.netloc == host and parts.hostname is not None and is_loopback(parts.hostname)
+        is_name = parts.netloc == host and parts.username is None
+        return is_name and parts.hostname is not None and is_loopback(parts.hostname)
     except ValueError:
         return False

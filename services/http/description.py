@@ -234,7 +234,7 @@ def _complete(path: str, operation: Document) -> None:
     if path == "/readyz":
         responses["503"] = {"description": "Not ready", "content": _content(path)}
     if path == "/api/v1/development/clock":
-        statuses = (400, 409, 413, 415, 422, 500)
+        statuses = (400, 403, 409, 413, 415, 422, 500)
         operation["requestBody"] = _json_body(
             {
                 "type": "object",

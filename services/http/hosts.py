@@ -37,8 +37,6 @@ class Hosts:
         if not self._is_development and not self._names:
             return True
         given = (host or b"").decode("latin-1").lower()
-        if "@" in given:
-            return False
         if is_own_name(given):
             return True
         try:
@@ -46,7 +44,7 @@ class Hosts:
             name = parts.hostname
         except ValueError:
             return False
-        if parts.netloc != given or name is None:
+        if parts.netloc != given or name is None or parts.username is not None:
             return False
         return name in self._names or (not self._is_development and _is_address(name))
 

@@ -15,7 +15,9 @@ from psycopg_pool import AsyncConnectionPool
 from domain.errors import Refused
 from projections import PROJECTIONS, tracking
 from services.handle import Handler
+from services.http.answers import source_of
 from services.http.bodies import instant, read_body, unfit
+from services.http.browsers import is_direct
 from services.http.problems import MalformedBody
 from services.http.reads import json_response
 from services.log.folder import LogRefused, SignerFolder
@@ -30,6 +32,10 @@ STILL_SECONDS_MAX = 15.0
 _log = logging.getLogger(__name__)
 
 Advance = Callable[[datetime], Awaitable[None]]
+
+
+class NotHere(Refused):
+    status, rule, title = 403, "direct", "This is for whoever sits at this machine"
 
 
 class ClockStands(Refused):
@@ -107,6 +113,8 @@ def clock_router(handler: Handler, advance: Advance) -> APIRouter:
     @here.post("/development/clock", summary="Move the manual clock forward")
     async def move(request: Request) -> Response:
         headers = dict(request.scope["headers"])
+        if not is_direct(headers, source_of(request.scope)):
+            raise NotHere("The clock is not moved through a proxy.", "a request from this machine, by its own name")
         body = await read_body(request.scope, headers, request.receive, BODY_BYTES_MAX)
         try:
             to = instant(msgspec.json.decode(body, type=MoveTo).to)

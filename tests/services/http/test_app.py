@@ -229,6 +229,13 @@ def test_the_clock_moves_forward_to_a_sensible_time_only(service: Service, body:
     assert response.headers["content-type"] == "application/problem+json"
 
 
+@pytest.mark.parametrize("header", ["forwarded", "via", "x-real-ip", "x-forwarded-for", "x-forwarded-proto"])
+def test_the_clock_is_moved_by_whoever_sits_at_this_machine_alone(service: Service, header: str) -> None:
+    body = {"to": "2000-01-01T00:00:00Z"}
+    problem(service.client.post("/api/v1/development/clock", json=body, headers={header: "127.0.0.1"}), 403, "direct")
+    problem(service.client.post("/api/v1/development/clock", json=body), 409, "clock")
+
+
 # When it cannot serve
 
 

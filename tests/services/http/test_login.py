@@ -298,6 +298,7 @@ def test_whoever_comes_through_a_proxy_on_this_machine_is_offered_no_persona(
 def test_only_this_machine_is_direct() -> None:
     host = {b"host": b"localhost:8000"}
     assert is_direct(host, "127.0.0.1") and is_direct(host, "::1")
+    assert not is_direct({b"host": b"a@localhost"}, "127.0.0.1") and not is_direct({b"host": b"@localhost"}, "::1")
     assert not is_direct(host, "192.0.2.1") and not is_direct(host, None)
 
 
