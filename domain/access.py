@@ -1,32 +1,17 @@
-"""May this customer use this model now? One fold over the few events that matter, and the reason for the answer."""
+"""May this customer use this model now? What enforcement knows, and the reason for its answer; it also stands alone.
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Literal
+What is known is a set of records: a customer, a release, a grant, a directive as each stands now. A record replaces the
+one before it, so whoever takes in the same records in the same order gives the same answers, without knowing any event
+of the log. `enforcement.py` makes them from the log. Times are whole microseconds since 1970, UTC. The standard library
+alone is imported: a gateway carries a copy of this file.
+"""
 
-from domain.appeals import AppealDecided
-from domain.clocks import NEVER
-from domain.directive import DirectiveEased, DirectiveIssued, DirectiveLifted, Uses
-from domain.facts import Fact
-from domain.grant import (
-    BarLifted,
-    ConditionBreached,
-    ConditionChanged,
-    ConditionSatisfied,
-    GrantAmended,
-    GrantExpired,
-    GrantIssued,
-    GrantReinstated,
-    GrantRevoked,
-    GrantSuperseded,
-    GrantSurrendered,
-    GrantSuspended,
-    RenewalEnded,
-    RenewalRequested,
-)
-from domain.organization import OrganizationRegistered
-from domain.release import PhaseAdvanced, PhaseRolledBack, ReleaseAnnounced, ReleaseWithdrawn
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from heapq import heappop, heappush
+from typing import Any, Literal, NamedTuple, TypeVar
+
+T = TypeVar("T")
 
 Reason = Literal[
     "unknown_release",
@@ -59,9 +44,144 @@ IN_A_GRANTED_PHASE: tuple[Reason, ...] = (
 )
 """From the worst answer to the best; where several grants exist, the best stands (I10)."""
 
+NEVER = 2**63 - 1
+ANSWERS_MAX = 1_000_000
+"""How many answers are remembered; with one more, all are forgotten and found anew."""
 
-@dataclass(frozen=True, slots=True)
-class Use:
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def microseconds(instant: datetime) -> int:
+    """A time with its zone as microseconds since 1970."""
+    return (instant - EPOCH) // _MICROSECOND
+
+
+# Records: what enforcement knows. In JSON each is an array: its kind's name, then its fields in this order, forever
+
+
+class Customer(NamedTuple):
+    """An organization that may be granted something. `changed`: the position of the fact that left it as it is."""
+
+    id: str
+    changed: int
+
+
+class Release(NamedTuple):
+    """`access` (closed, granted, open) is that of its `phase`, which began at position `since`."""
+
+    id: str
+    changed: int
+    provider: str
+    tiers: tuple[str, ...]
+    phase: str
+    access: str
+    since: int
+    withdrawn: int | None = None
+
+
+class Condition(NamedTuple):
+    """`holds_up`: a precondition that is not satisfied. `since`: the position of the fact that left it so."""
+
+    number: int
+    holds_up: bool
+    since: int
+
+
+class Grant(NamedTuple):
+    """`until`: its end in microseconds, if it has one; `renewing`: it has none while a timely renewal is decided."""
+
+    id: str
+    changed: int
+    customer: str
+    release: str
+    issued: int
+    tiers: tuple[str, ...]
+    user_classes: tuple[str, ...]
+    affiliates: tuple[str, ...]
+    until: int | None
+    conditions: tuple[Condition, ...] = ()
+    suspended_by: tuple[str, ...] = ()
+    ended: Literal["revoked", "expired"] | None = None
+    barred: bool = False
+    renewing: bool = False
+
+
+class Uses(NamedTuple):
+    """Lists that name uses. As a scope a use must be in every list given; as carve-outs it is exempt if in any."""
+
+    releases: frozenset[str] = frozenset()
+    providers: frozenset[str] = frozenset()
+    organizations: frozenset[str] = frozenset()
+    person_classes: frozenset[str] = frozenset()
+
+
+class Directive(NamedTuple):
+    """An order in force that stops uses."""
+
+    id: str
+    changed: int
+    scope: Uses
+    carve_outs: Uses
+
+
+class Gone(NamedTuple):
+    """A grant (of that customer, for that release) was given up, or a directive lifted: as if it had never been."""
+
+    id: str
+    changed: int
+    kind: Literal["grant", "directive"]
+    customer: str = ""
+    release: str = ""
+
+
+Record = Customer | Release | Grant | Directive | Gone
+KINDS: dict[str, type[Record]] = {
+    "customer": Customer,
+    "release": Release,
+    "grant": Grant,
+    "directive": Directive,
+    "gone": Gone,
+}
+_NAMES = {kind: name for name, kind in KINDS.items()}
+
+
+def to_json(record: Record) -> list[Any]:
+    """The record as an array that any JSON encoder takes; sets become sorted lists."""
+    return [_NAMES[type(record)], *map(_plain, record)]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Uses):
+        return [sorted(names) for names in value]
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    return value
+
+
+def from_json(row: Sequence[Any]) -> Record | None:
+    """The record of such an array; None for a kind that this program does not know yet. Fields beyond ours are ignored.
+
+    Raises TypeError or ValueError where it is no record at all.
+    """
+    if not row or isinstance(row, str) or not isinstance(row[0], str):
+        raise ValueError("a record is an array that begins with its kind")
+    kind = KINDS.get(row[0])
+    if kind is None:
+        return None
+    fields: list[Any] = list(row[1 : len(kind._fields) + 1])
+    if kind is Directive:
+        fields[2:4] = [Uses(*map(frozenset, lists[:4])) for lists in fields[2:4]]
+    if kind is Grant:
+        fields[9:10] = [tuple(Condition(*each[:3]) for each in conditions) for conditions in fields[9:10]]
+    make: Callable[..., Record] = kind
+    return make(*(tuple(each) if isinstance(each, list) else each for each in fields))
+
+
+# Answers
+
+
+class Use(NamedTuple):
     """What is asked. A missing tier means the only tier; a missing person class is unknown."""
 
     customer: str
@@ -71,167 +191,249 @@ class Use:
     affiliate: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """`because`: the positions of the facts it rests on. `valid_until`: when time alone will change it."""
+class Answer(NamedTuple):
+    """An answer, and the records that it rests on.
 
+    `until` (microseconds): when time alone ends an allowance. A refusal is not promised for any time: None.
+    """
+
+    use: Use
     allowed: bool
     reason: Reason
-    because: tuple[int, ...] = ()
-    valid_until: datetime | None = None
+    until: int | None = None
+    release: Release | None = None
+    grant: Grant | None = None
+    directive: Directive | None = None
+
+    @property
+    def valid_until(self) -> datetime | None:
+        return None if self.until is None else EPOCH + timedelta(microseconds=self.until)
+
+    @property
+    def because(self) -> tuple[int, ...]:
+        """The positions of the facts that it rests on."""
+        if self.directive is not None:
+            return (self.directive.changed,)
+        if self.release is None or self.reason == "unknown_customer":
+            return ()
+        if self.release.withdrawn is not None:
+            return (self.release.withdrawn,)
+        grant = self.grant
+        if grant is None:
+            return (self.release.since,)
+        if self.reason == "barred":
+            return (grant.changed,)
+        found = {self.release.since, grant.issued, grant.changed, *(each.since for each in grant.conditions)}
+        return tuple(sorted(found))
+
+    @property
+    def conditions(self) -> tuple[int, ...]:
+        """The numbers of the grant's conditions that this rests on: those that hold it up, or else all of them."""
+        if self.grant is None:
+            return ()
+        waiting = self.reason == "pending_conditions"
+        return tuple(each.number for each in self.grant.conditions if each.holds_up or not waiting)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What would have to be otherwise."""
+        return () if self.allowed else MISSING[self.reason](self)
 
 
-@dataclass(slots=True)
-class ReleaseAccess:
-    provider: str
-    tiers: tuple[str, ...]
-    phases: dict[str, str]
-    access: str
-    position: int
-    withdrawn: int | None = None
+MISSING: dict[Reason, Callable[[Answer], tuple[str, ...]]] = {
+    "unknown_release": lambda answer: ("a release that is known",),
+    "unknown_customer": lambda answer: ("a customer that is registered",),
+    "withdrawn": lambda answer: ("a release that is offered",),
+    "directive": lambda answer: (f"lifting of directive {_id(answer.directive)}, or a carve-out of it",),
+    "barred": lambda answer: (f"lifting of the bar of grant {_id(answer.grant)}",),
+    "phase_closed": lambda answer: ("a phase in which the release may be used",),
+    "no_grant": lambda answer: (f"a grant for {answer.use.release}",),
+    "pending_conditions": lambda answer: tuple(f"condition {number}" for number in answer.conditions),
+    "grant_suspended": lambda answer: tuple(
+        f"reinstatement by {each}" for each in (answer.grant.suspended_by if answer.grant else ())
+    ),
+    "grant_revoked": lambda answer: ("another grant",),
+    "grant_expired": lambda answer: ("a renewal",),
+    "tier_not_covered": lambda answer: (f"tier {answer.use.tier}" if answer.use.tier else "a tier",),
+    "class_not_covered": lambda answer: (
+        f"person class {answer.use.person_class}" if answer.use.person_class else "a person class",
+    ),
+    "affiliate_not_covered": lambda answer: (f"affiliate {answer.use.affiliate}",),
+}
+"""What is missing, by the reason of a refusal."""
 
 
-@dataclass(slots=True)
-class GrantAccess:
-    position: int
-    tiers: tuple[str, ...]
-    user_classes: tuple[str, ...]
-    affiliates: tuple[str, ...]
-    until: datetime | None
-    preconditions: frozenset[int]
-    changed: int
-    unsatisfied: set[int]
-    suspensions: set[str] = field(default_factory=set)
-    ended: str | None = None
-    barred: bool = False
-    renewing: bool = False
-
-
-@dataclass(slots=True)
-class DirectiveAccess:
-    position: int
-    scope: Uses
-    carve_outs: Uses
+def _id(record: Grant | Directive | None) -> str:
+    return record.id if record is not None else ""
 
 
 class Access:
-    """Everything a check rests on, in memory, as of `position` (the last fact applied; -1: none)."""
+    """What enforcement knows, and the answers that follow from it.
 
-    def __init__(self) -> None:
+    `position` is how far the log was followed; whoever puts records in says so. Answers are remembered until a record
+    or time touches them: a check that was made before is one look into `answers`, good for `since` ≤ now < `due`.
+    """
+
+    def __init__(self, answers_max: int = ANSWERS_MAX) -> None:
         self.position = -1
-        self.customers: set[str] = set()
-        self.releases: dict[str, ReleaseAccess] = {}
-        self.grants: dict[tuple[str, str], list[GrantAccess]] = {}
-        self.directives: dict[str, DirectiveAccess] = {}
-        self._grant_of: dict[str, GrantAccess] = {}
+        self.customers: dict[str, Customer] = {}
+        self.releases: dict[str, Release] = {}
+        self.directives: dict[str, Directive] = {}
+        self.grants: dict[str, tuple[Grant, ...]] = {}
+        self.answers: dict[tuple[str | None, ...], Answer] = {}
+        self.since = -NEVER
+        self.due = NEVER
+        self._answers_max = answers_max
+        self._asked: dict[str, list[Use]] = {}
+        self._turns: list[tuple[int, str]] = []
+        self._shared: dict[Any, Any] = {}
 
-    def check(self, use: Use, now: datetime) -> Answer:
-        """The answer at that time: the first reason that applies, in the order of I10."""
+    # What is known
+
+    def put(self, record: Record) -> None:
+        """The record replaces what was known of its subject."""
+        match record:
+            case Grant():
+                held = self.grants.get(record.customer, ())
+                kept = self._compact(record)
+                places = [kept if each.id == kept.id else each for each in held]
+                self.grants[kept.customer] = tuple(places if kept in places else [*held, kept])
+                self._forget(kept.customer)
+            case Customer():
+                self.customers[self._one(record.id)] = record
+                self._forget(record.id)
+            case Gone(id, _, "grant", customer):
+                left = tuple(each for each in self.grants.get(customer, ()) if each.id != id)
+                self.grants[customer] = left
+                if not left:
+                    del self.grants[customer]
+                self._forget(customer)
+            case Gone(id):
+                self.directives.pop(id, None)
+                self._forget_all()
+            case Release():
+                self.releases[self._one(record.id)] = record
+                self._forget_all()
+            case Directive():
+                self.directives[record.id] = record
+                self._forget_all()
+
+    def records(self) -> Iterator[Record]:
+        """All that is known, in an order in which it can be put."""
+        yield from self.customers.values()
+        yield from self.releases.values()
+        yield from self.directives.values()
+        for held in self.grants.values():
+            yield from held
+
+    def _compact(self, grant: Grant) -> Grant:
+        """The same with every text and list that others have too held once."""
+        one = self._one
+        return grant._replace(
+            customer=one(grant.customer),
+            release=one(grant.release),
+            tiers=one(grant.tiers),
+            user_classes=one(grant.user_classes),
+            affiliates=one(grant.affiliates),
+            suspended_by=one(grant.suspended_by),
+        )
+
+    def _one(self, value: T) -> T:
+        """That value, as it was first met."""
+        known: T = self._shared.setdefault(value, value)
+        return known
+
+    # What is answered
+
+    def check(self, use: Use, now: int) -> Answer:
+        """The answer at that time, in microseconds; found once, and remembered."""
+        if self.since <= now < self.due:
+            known = self.answers.get(use)
+            if known is not None:
+                return known
+        elif now < self.since:
+            return self.decide(use, now)[0]
+        else:
+            self._forget_due(now)
+        answer, turn = self.decide(use, now)
+        if answer.release is not None and use.customer in self.customers:
+            self._remember(answer, turn, now)
+        return answer
+
+    def decide(self, use: Use, now: int) -> tuple[Answer, int]:
+        """The first reason that applies, in the order of I10, and until when time alone leaves that answer as it is."""
         release = self.releases.get(use.release)
         if release is None:
-            return Answer(False, "unknown_release")
+            return Answer(use, False, "unknown_release"), NEVER
         if use.customer not in self.customers:
-            return Answer(False, "unknown_customer")
+            return Answer(use, False, "unknown_customer", None, release), NEVER
         if release.withdrawn is not None:
-            return Answer(False, "withdrawn", (release.withdrawn,))
+            return Answer(use, False, "withdrawn", None, release), NEVER
         for directive in self.directives.values():
             if stops(directive, use, release.provider):
-                return Answer(False, "directive", (directive.position,))
-        grants = self.grants.get((use.customer, use.release), [])
+                return Answer(use, False, "directive", None, release, None, directive), NEVER
+        grants = [grant for grant in self.grants.get(use.customer, ()) if grant.release == use.release]
         barred = next((grant for grant in grants if grant.barred), None)
         if barred is not None:
-            return Answer(False, "barred", (barred.changed,))
+            return Answer(use, False, "barred", None, release, barred), NEVER
         if release.access == "closed":
-            return Answer(False, "phase_closed", (release.position,))
+            return Answer(use, False, "phase_closed", None, release), NEVER
         if release.access == "open":
-            return Answer(True, "open_phase", (release.position,))
-        return best(list(answers(grants, use, release, now)), release)
+            return Answer(use, True, "open_phase", None, release), NEVER
+        return best(grants, use, release, now)
 
-    def apply(self, fact: Fact) -> None:
-        """Take the next fact of the log in; most of them do not matter here."""
-        self.position = fact.position
-        kind, _, id = fact.stream.partition("-")
-        if kind == "request":
-            return  # an approved one issues a grant
-        match fact.event:
-            case OrganizationRegistered(kind="customer"):
-                self.customers.add(id)
-            case ReleaseAnnounced() as e:
-                phases: dict[str, str] = {phase.name: phase.access for phase in e.phases}
-                self.releases[id] = ReleaseAccess(e.provider, e.tiers, phases, e.phases[0].access, fact.position)
-            case PhaseAdvanced(to) | PhaseRolledBack(to):
-                release = self.releases[id]
-                release.access, release.position = release.phases[to], fact.position
-            case ReleaseWithdrawn():
-                self.releases[id].withdrawn = fact.position
-            case DirectiveIssued(_, scope, carve_outs):
-                self.directives[id] = DirectiveAccess(fact.position, scope, carve_outs)
-            case DirectiveEased(carve_outs):
-                before = self.directives[id]
-                exempt = (*before.carve_outs.organizations, *carve_outs.organizations)
-                old = before.carve_outs
-                eased = Uses(old.releases, old.providers, exempt, old.person_classes)
-                self.directives[id] = DirectiveAccess(fact.position, before.scope, eased)
-            case DirectiveLifted():
-                del self.directives[id]
-            case GrantIssued() as e:
-                preconditions = frozenset(c.number for c in e.conditions if c.kind == "precondition")
-                grant = GrantAccess(
-                    fact.position,
-                    e.tiers,
-                    e.user_classes,
-                    e.affiliates,
-                    e.until,
-                    preconditions,
-                    fact.position,
-                    set(preconditions),
-                )
-                self.grants.setdefault((e.customer, e.release), []).append(grant)
-                self._grant_of[id] = grant
-            case _:
-                if (known := self._grant_of.get(id)) is not None and kind == "grant":
-                    change(known, fact)
+    def alternatives(
+        self, use: Use, now: int, providers: frozenset[str] | None = None, most: int = 10
+    ) -> Iterable[tuple[str, str | None]]:
+        """Other releases (of these providers; None: of all) that could be used now instead, each with a tier."""
+        held = self.grants.get(use.customer, ())
+        tiers = [(grant.release, tier) for grant in held for tier in grant.tiers]
+        open_to_all = [(release.id, None) for release in self.releases.values() if release.access == "open"]
+        found: dict[str, str | None] = {}
+        for id, tier in (*open_to_all, *tiers):
+            if len(found) == most:
+                break
+            release = self.releases.get(id)
+            if id == use.release or id in found or release is None:
+                continue
+            if providers is None or release.provider in providers:
+                instead = use._replace(release=id, tier=tier)
+                if self.check(instead, now).allowed:
+                    found[id] = tier
+        return found.items()
 
+    # What is remembered
 
-def change(grant: GrantAccess, fact: Fact) -> None:
-    """What a later fact of a grant's stream does to the access it gives."""
-    match fact.event:
-        case ConditionSatisfied(number):
-            grant.unsatisfied.discard(number)
-        case ConditionBreached(number):
-            grant.unsatisfied |= {number} & grant.preconditions
-        case GrantAmended(tiers, user_classes, until):
-            grant.tiers = grant.tiers if tiers is None else tiers
-            grant.user_classes = grant.user_classes if user_classes is None else user_classes
-            grant.until = grant.until if until is None else until
-        case GrantSuspended():
-            grant.suspensions.add(fact.by.organization)
-        case GrantReinstated():
-            grant.suspensions.discard(fact.by.organization)
-        case GrantRevoked(_, _, bar):
-            grant.ended, grant.barred = "revoked", bar
-        case ConditionChanged(number, _, _, _, dropped):
-            if dropped:
-                grant.unsatisfied.discard(number)
-                grant.preconditions -= {number}
-        case RenewalRequested(_, timely):
-            grant.renewing = timely
-        case RenewalEnded():
-            grant.renewing = False
-        case AppealDecided(_, outcome):
-            grant.barred = grant.barred and outcome != "reverse"
-        case BarLifted():
-            grant.barred = False
-        case GrantExpired():
-            grant.ended = "expired"
-        case GrantSurrendered() | GrantSuperseded():
-            grant.ended = "given up"
-        case _:
-            return
-    grant.changed = fact.position
+    def _remember(self, answer: Answer, turn: int, now: int) -> None:
+        if len(self.answers) >= self._answers_max:
+            self._forget_all()
+        use = answer.use
+        customer = self._one(use.customer)
+        kept = Use(customer, self._one(use.release), *use[2:])
+        self.answers[kept] = answer._replace(use=kept)
+        self._asked.setdefault(customer, []).append(kept)
+        if turn < NEVER:
+            heappush(self._turns, (turn, customer))
+            self.due = min(self.due, turn)
+        self.since = now
+
+    def _forget(self, customer: str) -> None:
+        for use in self._asked.pop(customer, ()):
+            del self.answers[use]
+
+    def _forget_due(self, now: int) -> None:
+        while self._turns and self._turns[0][0] <= now:
+            self._forget(heappop(self._turns)[1])
+        self.due = self._turns[0][0] if self._turns else NEVER
+
+    def _forget_all(self) -> None:
+        self.answers.clear()
+        self._asked.clear()
+        self._turns.clear()
+        self.due = NEVER
 
 
-def stops(directive: DirectiveAccess, use: Use, provider: str) -> bool:
+def stops(directive: Directive, use: Use, provider: str) -> bool:
     """In every list of the scope, and in none of the carve-outs. An unknown class is in any scope, in no carve-out."""
     scope, exempt = directive.scope, directive.carve_outs
     bodies = {use.customer, use.affiliate}
@@ -247,26 +449,28 @@ def stops(directive: DirectiveAccess, use: Use, provider: str) -> bool:
     )
 
 
-def answers(grants: list[GrantAccess], use: Use, release: ReleaseAccess, now: datetime) -> Iterator[Answer]:
-    """One answer per grant that counts; surrendered and superseded ones count as no grant."""
-    for grant in grants:
-        if grant.ended != "given up":
-            reason = of_grant(grant, use, release, now)
-            allowed = reason == "granted"
-            yield Answer(
-                allowed,
-                reason,
-                (grant.position, grant.changed),
-                grant.until if allowed and not grant.renewing else None,
-            )
+def best(grants: Sequence[Grant], use: Use, release: Release, now: int) -> tuple[Answer, int]:
+    """The best answer that any of the grants gives, and when time alone may change it."""
+    ends = [NEVER if grant.until is None or grant.renewing else grant.until for grant in grants]
+    turn = min((end for grant, end in zip(grants, ends, strict=True) if not grant.ended and end > now), default=NEVER)
+    found = [
+        (IN_A_GRANTED_PHASE.index(of_grant(grant, use, release, now)), end, -nth)
+        for nth, (grant, end) in enumerate(zip(grants, ends, strict=True))
+    ]
+    if not found:
+        return Answer(use, False, "no_grant", None, release), NEVER
+    rank, end, nth = max(found)
+    reason = IN_A_GRANTED_PHASE[rank]
+    allowed = reason == "granted"
+    return Answer(use, allowed, reason, end if allowed and end < NEVER else None, release, grants[-nth]), turn
 
 
-def of_grant(grant: GrantAccess, use: Use, release: ReleaseAccess, now: datetime) -> Reason:
+def of_grant(grant: Grant, use: Use, release: Release, now: int) -> Reason:
     """The first reason, in the order of I10, for which this grant does not cover the use."""
     tier = release.tiers[0] if use.tier is None and len(release.tiers) == 1 else use.tier
-    if grant.unsatisfied:
+    if any(condition.holds_up for condition in grant.conditions):
         return "pending_conditions"
-    if grant.suspensions:
+    if grant.suspended_by:
         return "grant_suspended"
     if grant.ended == "revoked":
         return "grant_revoked"
@@ -279,11 +483,3 @@ def of_grant(grant: GrantAccess, use: Use, release: ReleaseAccess, now: datetime
     if use.affiliate is not None and use.affiliate not in grant.affiliates:
         return "affiliate_not_covered"
     return "granted"
-
-
-def best(found: list[Answer], release: ReleaseAccess) -> Answer:
-    if not found:
-        return Answer(False, "no_grant", (release.position,))
-    answer = max(found, key=lambda a: (IN_A_GRANTED_PHASE.index(a.reason), a.valid_until or NEVER))
-    because = tuple(sorted({release.position, *answer.because}))
-    return Answer(answer.allowed, answer.reason, because, answer.valid_until)

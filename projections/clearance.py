@@ -13,8 +13,9 @@ from datetime import datetime
 from psycopg import sql
 from psycopg.rows import tuple_row
 
-from domain.access import Access, Answer, Use
+from domain.access import Access, Answer, Use, microseconds
 from domain.authority import Reach
+from domain.enforcement import Enforcement
 from domain.facts import Fact
 from domain.sign_offs import agencies, tree_from
 from projections import directives, grants, organizations, pages, policies, releases
@@ -103,14 +104,15 @@ class _Matrix:
     classes: frozenset[str]
 
     def cells(self, which: Which, now: datetime) -> Iterator[Document]:
+        at = microseconds(now)
         for customer in self.customers:
             for release in self.releases:
                 held = self.grants.get((customer, release["id"]), ())
                 if self._is_shown(customer, release, held):
                     for tier in release["tiers"]:
-                        answer = self.access.check(Use(customer, release["id"], tier, which.person_class), now)
+                        answer = self.access.check(Use(customer, release["id"], tier, which.person_class), at)
                         if which.keeps(answer):
-                            yield self._cell(answer, customer, release, tier, held, which, now)
+                            yield self._cell(answer, customer, release, tier, held, which, at)
 
     def _is_shown(self, customer: str, release: Document, held: Sequence[Document]) -> bool:
         """Need to know, as for the grants themselves: one that is hidden hides the answer that rests on it."""
@@ -128,7 +130,7 @@ class _Matrix:
         tier: str,
         held: Sequence[Document],
         which: Which,
-        now: datetime,
+        at: int,
     ) -> Document:
         named = self.classes.union(*(grant["user_classes"] for grant in held))
         uses = [Use(customer, release["id"], tier, each) for each in sorted(named)] if not which.person_class else []
@@ -140,7 +142,7 @@ class _Matrix:
             "person_class": which.person_class,
             **_told(answer),
             "grants": [{"id": grant["id"], "state": grant["state"]} for grant in held],
-            "classes": [{"person_class": use.person_class, **_told(self.access.check(use, now))} for use in uses],
+            "classes": [{"person_class": use.person_class, **_told(self.access.check(use, at))} for use in uses],
         }
 
 
@@ -172,13 +174,13 @@ async def _matrix(
         (directives.TABLE, [each["id"] for each in orders]),
     ]
     positions = [position for table, ids in subjects for position in await _positions(conn, table, ids, at)]
-    access = Access()
+    enforcement = Enforcement()
     for fact in await facts_at(sorted(positions)):
-        access.apply(fact)
+        enforcement.take(fact)
     by_cell: dict[tuple[str, str], list[Document]] = {}
     for each in held:
         by_cell.setdefault((each["customer"], each["release"]), []).append(each)
-    return _Matrix(reach, access, customers, offered, _concerned(offered, rules), by_cell, _classes(orders))
+    return _Matrix(reach, enforcement.access, customers, offered, _concerned(offered, rules), by_cell, _classes(orders))
 
 
 async def _positions(conn: Connection, table: StateTable, ids: list[str], at: int) -> list[int]:

@@ -13,29 +13,38 @@ from datetime import datetime
 
 import psycopg
 
-from domain import directive, grant, key, organization, release, rulebook, subject
-from domain.access import Access
+from domain import directive, grant, key, log, organization, release, rulebook, subject
 from domain.authority import Standing, standing
+from domain.enforcement import Enforcement
 from domain.facts import Fact
+from domain.log import RollbackAccepted
 from domain.organization import PersonAppointed, PowersDelegated
 from domain.world import EMPTY, Stream, World, fold
+from services.changes import Changes
 from services.log import reader
 from services.log.follower import IsOwn, follow
 
 HOLDERS = frozenset({organization.KIND, key.KIND})
 """The kinds of streams that say who holds an office."""
 
-KINDS = frozenset({directive.KIND, grant.KIND, release.KIND, subject.KIND}) | HOLDERS
+KINDS = frozenset({directive.KIND, grant.KIND, log.KIND, release.KIND, subject.KIND}) | HOLDERS
 """The kinds of streams that a check, an office or a listener depends on."""
 
 Hears = Callable[[Fact], None]
 
 
 class Replica:
-    """Access and offices as of `position`, the last fact taken in (-1: none). `hears` is told of facts of KINDS."""
+    """Access and offices as of `position`, the last fact taken in (-1: none). `hears` is told of facts of KINDS.
+
+    What changed for enforcement is in `changes`, for those who follow it; `epoch` counts how often an operator went on
+    from another log than was signed, whose positions mean other facts.
+    """
 
     def __init__(self, hears: Hears = lambda fact: None) -> None:
-        self.access = Access()
+        self._enforcement = Enforcement()
+        self.access = self._enforcement.access
+        self.changes = Changes()
+        self.epoch = 0
         self._hears = hears
         self._holders: dict[str, Stream] = {}
         self._appointed_by: dict[str, set[str]] = {}
@@ -68,6 +77,7 @@ class Replica:
                 continue
             self._apply(fact)
         self._wake()
+        self.changes.tell()
 
     def take_news(self, before: int, size: int, facts: Sequence[Fact]) -> bool:
         """Take in that the log went on from one size to another by facts of which these are of KINDS.
@@ -89,7 +99,11 @@ class Replica:
         return fact.stream.partition("-")[0] in KINDS
 
     def _apply(self, fact: Fact) -> None:
-        self.access.apply(fact)
+        change = self._enforcement.take(fact)
+        if change is not None:
+            self.changes.put(fact.position, change)
+        if isinstance(fact.event, RollbackAccepted):
+            self.epoch += 1
         if fact.stream.partition("-")[0] in HOLDERS:
             self._take_holder(fact)
         self._hears(fact)

@@ -193,9 +193,10 @@ class Settings:
     )
     roles: frozenset[str] = _setting(
         "ASSENT_ROLES",
-        "project,sign,timers",
-        _some_of("project", "sign", "timers"),
-        "What `serve` does beside serving; what it leaves out, `project` and `timers` do as processes of their own.",
+        "project,sign,timers,feed",
+        _some_of("project", "sign", "timers", "feed"),
+        "What `serve` does beside serving; what it leaves out, `project`, `timers` and `feed` do as processes of their"
+        " own.",
     )
     doors: int = _setting(
         "ASSENT_DOORS",

@@ -1,29 +1,46 @@
-"""May they use it now? OpenID AuthZEN 1.0 over the access held in memory, for gateways in front of the models."""
+"""What do gateways ask about, who may ask, and how is it told? What evaluations, searches and the feed share.
 
+OpenID AuthZEN 1.0: a subject (a customer) does something (use it) with a resource (a release). Whatever is malformed
+is a 400 here, as AuthZEN has it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from domain.access import Answer as Verdict
-from domain.access import Use
+from domain.access import Answer, Use, microseconds
 from domain.authority import Office
+from domain.enforcement import Providers
+from domain.errors import Refused
 from domain.organization import ASSENT
-from services.handle import Handler
-from services.http.answers import JSON, LINES_JSON, Exchange, Receive, Scope, Send, request_id, send_answer, source_of
-from services.http.bodies import check_declared, read_body, unfit
+from services.http.bodies import check_declared, unfit
 from services.http.identity import Identities
 from services.http.machines import must_have_scope
-from services.http.problems import BadParameter, MalformedBody, NotCaughtUp, NotYourRole
+from services.http.problems import BadParameter, MalformedBody, NotCaughtUp, NotJson, NotYourRole
 from services.http.rates import Rate
+from services.replica import Replica
 
-PATH = "/access/v1/evaluation"
+PREFIX = "/access/v1"
 WAIT_SECONDS_MAX = 2.0
-"""How long an evaluation waits for the position that it must rest on."""
+"""How long an answer waits for the position that it must rest on."""
 
-BODY_BYTES_MAX = 65_536
+ALTERNATIVES_MAX = 10
 
+T = TypeVar("T")
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+Position = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+
+SUBJECT, ACTION, RESOURCE = "organization", "use", "release"
+"""The one type of subject, action and type of resource that anything is known of."""
+
+
+class MalformedAsk(Refused):
+    """What was sent is not what AuthZEN describes."""
+
+    status, rule, title = 400, "authzen", "This is no request of the Authorization API"
 
 
 class SubjectProperties(msgspec.Struct, frozen=True):
@@ -63,7 +80,7 @@ class Resource(msgspec.Struct, frozen=True):
 class Context(msgspec.Struct, frozen=True):
     """`min_position`: the answer rests on the log at least as far as that."""
 
-    min_position: Annotated[int, msgspec.Meta(ge=0, le=2**53)] | None = None
+    min_position: Position | None = None
 
 
 class Evaluation(msgspec.Struct, frozen=True):
@@ -75,13 +92,34 @@ class Evaluation(msgspec.Struct, frozen=True):
     context: Context = Context()
 
 
+class Alternative(msgspec.Struct):
+    """Another release that the same customer may use now, and the tier to ask for (null: any)."""
+
+    release: str
+    tier: str | None
+
+
+class Fault(msgspec.Struct):
+    """Why one of many questions is none."""
+
+    status: int
+    message: str
+
+
 class Reasons(msgspec.Struct):
-    """Why; as of which position; which positions it rests on; when time alone will change it."""
+    """Why; as of which position; what it rests on; when time alone will change it; what would have to be otherwise."""
 
     reason: str
     position: int
-    because: tuple[int, ...]
-    valid_until: datetime | None
+    because: tuple[int, ...] = ()
+    valid_until: datetime | None = None
+    phase: str | None = None
+    grant: str | None = None
+    directive: str | None = None
+    conditions: tuple[int, ...] = ()
+    missing: tuple[str, ...] = ()
+    alternatives: list[Alternative] = []
+    error: Fault | msgspec.UnsetType = msgspec.UNSET
 
 
 class Decision(msgspec.Struct):
@@ -89,106 +127,135 @@ class Decision(msgspec.Struct):
     context: Reasons
 
 
-_decode = msgspec.json.Decoder(Evaluation).decode
-_encode = msgspec.json.Encoder().encode
-UNKNOWN_RELEASE = Verdict(False, "unknown_release")
+def decode(decoder: Callable[[bytes], T], body: bytes) -> T:
+    """What was sent, as far as it is of the right shape. Raises MalformedAsk, MalformedBody."""
+    try:
+        return decoder(body)
+    except msgspec.ValidationError as error:
+        raise malformed(str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedBody("The body cannot be read as JSON.", "JSON in UTF-8") from error
 
 
-class Evaluations:
-    """Answers from memory; the caller's offices say about which releases."""
+def malformed(message: str) -> MalformedAsk:
+    """What msgspec found wrong, as a refusal."""
+    found = unfit(message)
+    return MalformedAsk(found.detail, *found.missing)
 
-    def __init__(self, handler: Handler, identities: Identities, rate: Rate | None) -> None:
-        self._handler = handler
-        self._replica = handler.replica
-        self._identities = identities
-        self._rate = rate
 
-    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Raises Refused; ConnectionError where the caller went away."""
-        headers: dict[bytes, bytes] = dict(scope["headers"])
-        identity = await self._identities.of(headers.get(b"authorization"), source_of(scope))
-        if self._rate is not None:
-            self._rate.take(identity.person)
+def check_head(headers: dict[bytes, bytes], query: bytes, bytes_max: int) -> None:
+    """Raises MalformedAsk, BadParameter, BodyTooLarge."""
+    if query:
+        raise BadParameter("What is asked stands in the body, and not in the address.")
+    try:
+        check_declared(headers, bytes_max)
+    except NotJson as refusal:
+        raise MalformedAsk(refusal.detail, *refusal.missing) from refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Where gateways ask: what is known, what time it is, and who they are."""
+
+    replica: Replica
+    now: Callable[[], datetime]
+    identities: Identities
+    rate: Rate | None = None
+
+    async def person(self, headers: dict[bytes, bytes], source: str) -> str:
+        """Who asks. Raises Unauthenticated, TooManyRequests, ScopeMissing."""
+        identity = await self.identities.of(headers.get(b"authorization"), source)
         must_have_scope(identity, "access")
-        check_query(scope["query_string"])
-        asked = evaluation(await read_body(scope, headers, receive, BODY_BYTES_MAX))
-        await self._wait_for(asked.context.min_position)
-        body = self._decided(asked, identity.person)
-        await send_answer(scope, send, request_id(headers.get(b"x-request-id")), 200, body, JSON)
+        return identity.person
 
-    def take(self, exchange: Exchange) -> bool:
-        """Whether it could be answered at once. Raises Refused."""
-        identity = self._identities.known(exchange.headers.get(b"authorization"))
+    def count(self, person: str) -> None:
+        """One more question of theirs is answered. Raises TooManyRequests."""
+        if self.rate is not None:
+            self.rate.take(person)
+
+    def known_person(self, headers: dict[bytes, bytes]) -> str | None:
+        """Who asks, where it is known without asking anybody. Raises ScopeMissing."""
+        identity = self.identities.known(headers.get(b"authorization"))
         if identity is None:
-            return False
+            return None
         must_have_scope(identity, "access")
-        check_query(exchange.query)
-        check_declared(exchange.headers, BODY_BYTES_MAX)
-        asked = evaluation(exchange.body)
-        if (asked.context.min_position or 0) > self._replica.position:
-            return False
-        if self._rate is not None:
-            self._rate.take(identity.person)
-        exchange.answer(200, LINES_JSON, self._decided(asked, identity.person))
-        return True
+        return identity.person
 
-    def _decided(self, asked: Evaluation, person: str) -> bytes:
-        found = self._verdict(asked, person)
-        reasons = Reasons(found.reason, self._replica.position, found.because, found.valid_until)
-        return _encode(Decision(found.allowed, reasons))
+    def providers(self, person: str) -> Providers:
+        """About whose releases the person may ask. Raises NotYourRole."""
+        return providers_of(self.replica.standing(person, self.now()).offices)
 
-    async def _wait_for(self, position: int | None) -> None:
-        if position is not None and not await self._replica.at_least(position, WAIT_SECONDS_MAX):
+    async def reach(self, position: int | None) -> None:
+        """Wait until this process knows the log up to there. Raises NotCaughtUp."""
+        if position is not None and not await self.replica.at_least(position, WAIT_SECONDS_MAX):
             raise NotCaughtUp(
-                f"Position {position} was asked for; this process has reached {self._replica.access.position}.",
+                f"Position {position} was asked for; this process has reached {self.replica.position}.",
                 f"position {position}",
             )
 
-    def _verdict(self, asked: Evaluation, person: str) -> Verdict:
-        now = self._handler.clock.now()
-        providers = providers_of(self._replica.standing(person, now).offices)
-        release = self._replica.access.releases.get(asked.resource.id)
-        if release is None or (providers is not None and release.provider not in providers):
-            return UNKNOWN_RELEASE
+    def decide(self, asked: Evaluation, providers: Providers) -> Decision:
+        """The decision, as of now, for a gateway of these providers."""
         who, what = asked.subject, asked.resource
         use = Use(who.id, what.id, what.properties.tier, who.properties.person_class, who.properties.affiliate)
-        return self._replica.access.check(use, now)
+        unknown = unknown_of(asked.subject.type, asked.action.name, asked.resource.type)
+        if unknown is not None:
+            missing = ({"unknown_release": RESOURCE, "unknown_customer": SUBJECT}.get(unknown, ACTION),)
+            return Decision(False, Reasons(unknown, self.replica.position, missing=missing))
+        return self.told(self.check(use, providers), providers)
+
+    def check(self, use: Use, providers: Providers) -> Answer:
+        """The answer as of now; the releases of other providers are unknown."""
+        if not self.knows(use.release, providers):
+            return Answer(use, False, "unknown_release")
+        return self.replica.access.check(use, microseconds(self.now()))
+
+    def knows(self, release: str, providers: Providers) -> bool:
+        """Whether a gateway of these providers may know of the release."""
+        here = self.replica.access.releases.get(release)
+        return here is not None and (providers is None or here.provider in providers)
+
+    def told(self, answer: Answer, providers: Providers) -> Decision:
+        found = Reasons(answer.reason, self.replica.position, answer.because, answer.valid_until)
+        if answer.release is not None:
+            found.phase = answer.release.phase
+        if answer.grant is not None:
+            found.grant, found.conditions = answer.grant.id, answer.conditions
+        if answer.directive is not None:
+            found.directive = answer.directive.id
+        if not answer.allowed:
+            found.missing = answer.missing
+            now = microseconds(self.now())
+            others = self.replica.access.alternatives(answer.use, now, providers, ALTERNATIVES_MAX)
+            found.alternatives = [Alternative(release, tier) for release, tier in others]
+        return Decision(answer.allowed, found)
 
 
-def check_query(query: bytes) -> None:
-    """Raises BadParameter."""
-    if query:
-        raise BadParameter("An evaluation takes no parameters in its address.")
+def unknown_of(subject: str, action: str, resource: str) -> str | None:
+    """The reason for which nothing is known about such a thing; None where something may be."""
+    if resource != RESOURCE:
+        return "unknown_release"
+    if subject != SUBJECT:
+        return "unknown_customer"
+    return None if action == ACTION else "unknown_action"
 
 
-def evaluation(body: bytes) -> Evaluation:
-    """What is asked. Raises MalformedBody, UnfitBody."""
-    try:
-        asked = _decode(body)
-    except msgspec.ValidationError as error:
-        raise unfit(str(error)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedBody("The body cannot be read as JSON.", "JSON in UTF-8") from error
-    for where, found, known in (
-        ("subject.type", asked.subject.type, "organization"),
-        ("action.name", asked.action.name, "use"),
-        ("resource.type", asked.resource.type, "release"),
-    ):
-        if found != known:
-            raise unfit(f"Expected {known!r} - at `$.{where}`")
-    return asked
-
-
-def providers_of(offices: tuple[Office, ...]) -> frozenset[str] | None:
+def providers_of(offices: tuple[Office, ...]) -> Providers:
     """The providers about whose releases these offices may ask; None: about all. Raises NotYourRole for none."""
     if any(o.organization == ASSENT and o.role == "auditor" for o in offices):
         return None
-    providers = frozenset(o.organization for o in offices if o.role in ("gateway", "release_manager"))
+    providers = frozenset([o.organization for o in offices if o.role in ("gateway", "release_manager")])
     if not providers:
-        raise NotYourRole("Evaluations are for gateways and release managers.", "an appointment as gateway")
+        raise NotYourRole("This is for gateways and release managers.", "an appointment as gateway")
     return providers
 
 
-def configuration(base: str) -> dict[str, str]:
+def configuration(base: str) -> dict[str, Any]:
     """AuthZEN's metadata: only what is served."""
-    return {"policy_decision_point": base, "access_evaluation_endpoint": base + PATH}
+    return {
+        "policy_decision_point": base,
+        "access_evaluation_endpoint": f"{base}{PREFIX}/evaluation",
+        "access_evaluations_endpoint": f"{base}{PREFIX}/evaluations",
+        "search_subject_endpoint": f"{base}{PREFIX}/search/subject",
+        "search_resource_endpoint": f"{base}{PREFIX}/search/resource",
+        "search_action_endpoint": f"{base}{PREFIX}/search/action",
+    }

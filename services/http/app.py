@@ -21,23 +21,27 @@ from services.api_keys import secrets_in
 from services.handle import Handler
 from services.http import (
     access,
+    access_feed,
     audit,
     commands,
     description,
     differences,
+    evaluations,
     exports,
     log,
     login,
     operations,
     problems,
     queries,
+    search,
     trail,
 )
-from services.http.access import Evaluations
+from services.http.access import Desk
 from services.http.access_log import AccessLog, about_of
 from services.http.answers import NO_STORE, SECURE, Exchange, Receive, Scope, Send, fixed_id, id_of, send_refusal
 from services.http.browsers import browsers_of
 from services.http.commands import Commands, Directory
+from services.http.evaluations import Evaluating
 from services.http.feed import MEDIA_TYPE
 from services.http.hosts import Hosts, WrongHost
 from services.http.identity import Identities
@@ -55,6 +59,7 @@ from services.http.problems import (
 from services.http.rates import rates_of
 from services.http.reads import Reads, json_response
 from services.http.recorded import Recorded
+from services.http.search import Searching
 from services.http.sessions import Sessions
 from services.http.sources import Sources
 from services.log.folder import SignerFolder
@@ -111,6 +116,9 @@ def build_app(
             Exception: _unexpected,
         },
     )
+    desk = Desk(handler.replica, now, identities, rates.evaluations)
+    if "feed" in settings.roles:
+        framework.include_router(access_feed.router(desk, pool))
     framework.include_router(queries.router(reads, uses))
     framework.include_router(differences.router(reads))
     framework.include_router(audit.router(reads))
@@ -126,10 +134,9 @@ def build_app(
     async def authzen_configuration(request: Request) -> Response:
         return json_response(access.configuration(settings.url or str(request.base_url).rstrip("/")))
 
-    evaluations = Evaluations(handler, identities, rates.evaluations)
     mints = commands.mints(secrets_in(settings.data / "api-keys"), lambda: str(folder.next()))
     commands_ = Commands(handler, identities, mints, settings.body_bytes_max, recorded, rates.commands)
-    inner = Door(commands_, evaluations, framework, Hosts(settings), sources)
+    inner = Door(commands_, Evaluating(desk), Searching(desk), framework, Hosts(settings), sources)
     return AccessLog(inner, identities.known, template_of) if settings.access_log == "on" else inner
 
 
@@ -137,10 +144,17 @@ class Door:
     """Where every request comes in: commands and evaluations are found in a directory, all else is the framework's."""
 
     def __init__(
-        self, commands_: Commands, evaluations: Evaluations, framework: FastAPI, hosts: Hosts, sources: Sources
+        self,
+        commands_: Commands,
+        evaluating: Evaluating,
+        searching: Searching,
+        framework: FastAPI,
+        hosts: Hosts,
+        sources: Sources,
     ) -> None:
         self._commands = commands_
-        self._evaluations = evaluations
+        self._evaluating = evaluating
+        self._searching = searching
         self.framework = framework
         self._accepts_host = hosts.accepts
         self._sources = sources
@@ -161,7 +175,7 @@ class Door:
                 raise WrongHost
             if scope["method"] == "POST" and await self._posted(scope, receive, send):
                 return
-            if scope["path"] == access.PATH:
+            if scope["path"] in _ASKED:
                 raise MethodNotAllowed(["POST"])
             await self._framed(scope, receive, send)
         except Refused as refusal:
@@ -175,15 +189,15 @@ class Door:
             await send_refusal(scope, send, id_of(scope), Unexpected())
 
     def takes(self, path: bytes) -> bool:
-        return path.startswith(_BEFORE_COMMANDS) or path == _EVALUATION
+        return path.startswith(_BEFORE_COMMANDS) or path in _EVALUATIONS
 
     def take(self, exchange: Exchange) -> bool:
         """Whatever is refused before it is decided is refused once more where there is a task to tell it."""
         try:
             if not self._accepts_host(exchange.headers.get(b"host")):
                 return False
-            if exchange.path == access.PATH:
-                return self._evaluations.take(exchange)
+            if exchange.path in _EVALUATED:
+                return self._evaluating.take(exchange)
             if (found := _DIRECTORY.find(exchange.path)) is None:
                 return False
             return self._commands.take(*found, exchange)
@@ -195,10 +209,11 @@ class Door:
             return False
 
     async def _posted(self, scope: Scope, receive: Receive, send: Send) -> bool:
-        """Whether it was a command or an evaluation; then it is answered."""
+        """Whether it was a command, an evaluation or a search; then it is answered."""
         path: str = scope["path"]
-        if path == access.PATH:
-            await self._evaluations.answer(scope, receive, send)
+        if path in _ASKED:
+            asked = self._evaluating if path in _EVALUATED else self._searching
+            await asked.answer(scope, receive, send)
             return True
         if not path.startswith(f"{commands.PREFIX}/") or (found := _DIRECTORY.find(path)) is None:
             return False
@@ -282,13 +297,15 @@ async def _unexpected(request: Request, error: Any) -> Response:
     return problem_response(Unexpected())
 
 
-POSTED = frozenset({access.PATH, "/api/v1/development/clock"})
+_EVALUATED = frozenset({evaluations.ONE, evaluations.MANY})
+_ASKED = _EVALUATED | search.KINDS.keys()
+POSTED = _ASKED | {"/api/v1/development/clock"}
 _DIRECTORY = Directory(commands.ROUTES)
 _STREAMED = frozenset(
     (b"content-type", type_.encode()) for type_ in (f"{MEDIA_TYPE}; charset=utf-8", *exports.MEDIA_TYPES.values())
 )
 _BEFORE_COMMANDS = f"{commands.PREFIX}/".encode()
-_EVALUATION = access.PATH.encode()
+_EVALUATIONS = frozenset(path.encode() for path in _EVALUATED)
 _TEMPLATES = {path: re.compile(re.sub(r"\{[a-z]+\}", "[^/]+", path.replace("{place}", ".+"))) for path in READS}
 
 

@@ -17,7 +17,9 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from domain.authority import COMMANDS as MAY
 from domain.authority import READS, Reading
 from domain.sign_offs import Tree
-from services.http import access, commands, examples, exports
+from services.http import commands, evaluations, examples, exports, search
+from services.http.access import Decision, Evaluation
+from services.http.access_feed import FEED
 from services.http.bodies import name_of
 from services.http.commands import PREFIX, ROUTES, CommandAnswer, Route
 from services.http.feed import MEDIA_TYPE
@@ -131,7 +133,16 @@ ANYWHERE = (400, 408, 421, 431)
 """Before anybody looks at what a request asks."""
 COMMAND_PROBLEMS = (400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 500, 503)
 READ_PROBLEMS = (400, 401, 403, 404, 422, 429, 500, 503)
-EVALUATION_PROBLEMS = (400, 401, 403, 413, 415, 422, 429, 500, 503)
+EVALUATION_PROBLEMS = (400, 401, 403, 413, 429, 500, 503)
+
+ASKED: dict[str, tuple[str, str, type, type]] = {
+    evaluations.ONE: ("evaluate", "May they use it now?", Evaluation, Decision),
+    evaluations.MANY: ("evaluateMany", "Many questions at once", evaluations.Evaluations, evaluations.Decisions),
+    search.SUBJECTS: ("searchSubjects", "Who may use it now?", search.SubjectSearch, search.Results),
+    search.RESOURCES: ("searchResources", "What may they use now?", search.ResourceSearch, search.Results),
+    search.ACTIONS: ("searchActions", "What may they do with it now?", search.ActionSearch, search.Results),
+}
+"""What gateways ask: operation, summary, body, answer."""
 
 
 def router(framework: FastAPI) -> APIRouter:
@@ -175,14 +186,14 @@ def describe(framework: FastAPI) -> Document:
             _complete(path, operation)
     for route in ROUTES:
         found["paths"].setdefault(PREFIX + route.path, {})["post"] = _command(route, bodies[route.path])
-    found["paths"][access.PATH] = {"post": _evaluation()}
+    found["paths"] |= {path: {"post": _asked(path)} for path in ASKED}
     return found
 
 
 def _schemas() -> tuple[dict[str, Document], dict[str, Document]]:
     """All named schemas, and the schema of each command's body by its path."""
     types: list[Any] = [route.body.schema for route in ROUTES]
-    named = [CommandAnswer, Problem, access.Evaluation, access.Decision]
+    named = [CommandAnswer, Problem, *(kind for _, _, *kinds in ASKED.values() for kind in kinds)]
     outs, components = msgspec.json.schema_components(
         [*types, *named], schema_hook=_schema_of, ref_template="#/components/schemas/{name}"
     )
@@ -226,11 +237,13 @@ def _complete(path: str, operation: Document) -> None:
         responses["303"] = {"description": "On to the identity provider, or back to where one wanted to go"}
     if path == "/login/callback":
         del responses["200"]
-    if path == "/api/v1/events":
+    if path in ("/api/v1/events", FEED):
         last = _header("Last-Event-ID", "Go on after this event of the feed (with Accept: text/event-stream)", "41")
         operation["parameters"] = [*operation["parameters"], last]
     if any(each["name"] == "format" for each in operation.get("parameters", ())):
         responses["200"]["content"] |= EXPORTED
+    if path == FEED:
+        operation["security"], statuses = [{"bearer": []}], (400, 401, 403, 429, 500, 503)
     if path == "/readyz":
         responses["503"] = {"description": "Not ready", "content": _content(path)}
     if path == "/api/v1/development/clock":
@@ -267,6 +280,8 @@ def _content(path: str) -> Document:
         }
     if path == "/api/v1/diff":
         return _json({"type": "object"}, examples.DIFFERENCE)
+    if path == FEED:
+        return {MEDIA_TYPE: {"schema": {"type": "string"}}}
     is_list = path in LISTS or path.endswith("/history")
     schema = {"$ref": "#/components/schemas/Listing"} if is_list else {"type": "object"}
     return {"application/json": {"schema": schema}}
@@ -363,23 +378,26 @@ _COMMAND_PARAMETERS: list[Document] = [
 ]
 
 
-def _evaluation() -> Document:
+def _asked(path: str) -> Document:
+    """What gateways ask (OpenID AuthZEN 1.0)."""
+    id, summary, asked, answer = ASKED[path]
     return {
-        "operationId": "evaluate",
+        "operationId": id,
         "tags": ["access"],
-        "summary": "May they use it now? (OpenID AuthZEN 1.0)",
-        "description": f"For {READS[access.PATH].value}.",
+        "summary": f"{summary} (OpenID AuthZEN 1.0)",
+        "description": f"For {READS[path].value}.",
         "security": [{"bearer": []}],
         "parameters": [],
-        "requestBody": _json_body({"$ref": "#/components/schemas/Evaluation"}, examples.EVALUATION),
+        "requestBody": _json_body(_named(asked), examples.ASKED[id]),
         "responses": {
-            "200": {
-                "description": "The decision, and what it rests on",
-                "content": _json({"$ref": "#/components/schemas/Decision"}, examples.DECISION),
-            },
+            "200": {"description": "The answer", "content": _json(_named(answer), examples.TOLD[id])},
             **_problems(EVALUATION_PROBLEMS),
         },
     }
+
+
+def _named(schema: type) -> Document:
+    return {"$ref": f"#/components/schemas/{schema.__name__}"}
 
 
 def _problems(statuses: tuple[int, ...]) -> dict[str, Document]:

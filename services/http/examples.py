@@ -110,7 +110,53 @@ EVALUATION = {
 
 DECISION = {
     "decision": True,
-    "context": {"reason": "granted", "position": 41, "because": [17, 40], "valid_until": "2026-12-27T15:00:00Z"},
+    "context": {
+        "reason": "granted",
+        "position": 41,
+        "because": [17, 40],
+        "valid_until": "2026-12-27T15:00:00Z",
+        "phase": "limited_preview",
+        "grant": "01kwk2q8xrewp9q7rmkbd2k7me",
+        "directive": None,
+        "conditions": [1],
+        "missing": [],
+        "alternatives": [],
+    },
+}
+
+ASKED = {
+    "evaluate": EVALUATION,
+    "evaluateMany": {
+        **{name: EVALUATION[name] for name in ("subject", "action")},
+        "evaluations": [{"resource": {"type": "release", "id": "gpt-5.6"}}, {}],
+        "options": {"evaluations_semantic": "deny_on_first_deny"},
+    },
+    "searchSubjects": {**EVALUATION, "subject": {"type": "organization"}, "page": {"limit": 2}},
+    "searchResources": {**EVALUATION, "resource": {"type": "release"}},
+    "searchActions": {name: EVALUATION[name] for name in ("subject", "resource")},
+}
+"""What a gateway may send, by operation."""
+
+_LAST = {"page": {"next_token": "", "count": 1}, "context": {"position": 41}}
+TOLD = {
+    "evaluate": DECISION,
+    "evaluateMany": {
+        "evaluations": [
+            DECISION,
+            {
+                "decision": False,
+                "context": {
+                    "reason": "malformed",
+                    "position": 41,
+                    "missing": ["resource"],
+                    "error": {"status": 400, "message": "The field resource is missing."},
+                },
+            },
+        ]
+    },
+    "searchSubjects": {"results": [{"type": "organization", "id": "northwind"}], **_LAST},
+    "searchResources": {"results": [{"type": "release", "id": "gpt-5.6"}], **_LAST},
+    "searchActions": {"results": [{"name": "use"}], **_LAST},
 }
 
 ANSWER = {

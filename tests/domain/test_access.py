@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from domain.access import IN_A_GRANTED_PHASE, Access, Answer, Use
+from domain.access import IN_A_GRANTED_PHASE, Answer, Use, microseconds
 from domain.appeals import AppealDecided
 from domain.directive import DirectiveEased, DirectiveIssued, DirectiveLifted, Uses
+from domain.enforcement import Enforcement
 from domain.facts import By
 from domain.grant import (
     BarLifted,
@@ -76,11 +77,11 @@ def with_grant(*events: Any, **given: Any) -> Story:
 
 
 def check(story: Story, use: Use = USE, at: str = "2026-07-01T12:00:00Z") -> Answer:
-    access = Access()
+    enforcement = Enforcement()
     for fact in story.facts:
-        access.apply(fact)
-    assert access.position == len(story.facts) - 1
-    return access.check(use, instant(at))
+        enforcement.take(fact)
+    assert enforcement.access.position == len(story.facts) - 1
+    return enforcement.access.check(use, microseconds(instant(at)))
 
 
 def reason(story: Story, use: Use = USE, at: str = "2026-07-01T12:00:00Z") -> str:
@@ -221,7 +222,8 @@ def test_i10_a_grant_expires_by_time_before_any_timer() -> None:
 
 def test_in_an_open_phase_everybody_known_may_use_it() -> None:
     story = history(phase="everywhere")
-    assert check(story) == Answer(True, "open_phase", (5,))
+    answer = check(story)
+    assert (answer.allowed, answer.reason, answer.because, answer.valid_until) == (True, "open_phase", (5,), None)
     assert reason(story, Use("tinker", "gpt-5.6", "unheard-of", None)) == "open_phase"
 
 

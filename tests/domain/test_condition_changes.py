@@ -1,6 +1,7 @@
 """A condition changes only with the recorded concurrence of the agency that set it (I7)."""
 
-from domain.access import Access, Use
+from domain.access import Use, microseconds
+from domain.enforcement import Enforcement
 from domain.errors import ChangeIsSettled, ConditionNotOpen, Malformed, NotAuthorised, NotFound, SeparationOfDuties
 from domain.grant import ConcurConditionChange, ConditionChanged, ConditionChangeProposed, ProposeConditionChange
 from domain.request import SignOff
@@ -57,10 +58,11 @@ def test_a_dropped_precondition_no_longer_holds_the_grant_up() -> None:
         ConditionChanged(1, 1, "Audit first", instant("2026-07-31T21:00:00Z"), dropped=True)
     )
     assert story.state("grant-g").state == "active"
-    access = Access()
+    enforcement = Enforcement()
     for fact in story.facts:
-        access.apply(fact)
-    assert access.check(Use("northwind", "gpt-5.6", "standard", "us_person"), story.now).allowed
+        enforcement.take(fact)
+    use = Use("northwind", "gpt-5.6", "standard", "us_person")
+    assert enforcement.access.check(use, microseconds(story.now)).allowed
     story.when(ProposeConditionChange("g", 1, "Again"), by="nina").refused(ConditionNotOpen, "a condition in force")
 
 

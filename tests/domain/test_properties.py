@@ -9,8 +9,9 @@ from typing import Any
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from domain.access import Access, Use
+from domain.access import Use, microseconds
 from domain.directive import DirectiveEased, DirectiveIssued, DirectiveLifted, IssueDirective, ProposeLifting, Uses
+from domain.enforcement import Enforcement
 from domain.facts import By, Fact
 from domain.grant import (
     BarLifted,
@@ -524,11 +525,11 @@ QUESTIONS = st.lists(
 def test_i10_access_says_what_a_naive_look_through_the_log_says(
     story: Story, questions: list[tuple[Use, datetime]]
 ) -> None:
-    access = Access()
+    enforcement = Enforcement()
     for fact in story.facts:
-        access.apply(fact)
+        enforcement.take(fact)
     for use, now in questions:
-        answer = access.check(use, now)
+        answer = enforcement.access.check(use, microseconds(now))
         assert answer.reason == naive(story.facts, use, now)
         assert answer.allowed == (answer.reason in ("granted", "open_phase"))
         assert all(0 <= position < len(story.facts) for position in answer.because)

@@ -4,7 +4,8 @@ from dataclasses import replace
 from datetime import timedelta
 from unittest.mock import ANY
 
-from domain.access import Access, Use
+from domain.access import Use, microseconds
+from domain.enforcement import Enforcement
 from domain.errors import GrantHasEnded, NamesUnknown, RenewalIsOpen
 from domain.grant import GrantExpired, GrantSuperseded, RenewalEnded, RenewalRequested, RevokeGrant
 from domain.organization import Appoint
@@ -35,10 +36,11 @@ def renewed(at: str = "2026-11-27T15:00:00Z") -> Story:
 
 
 def allowed(story: Story) -> bool:
-    access = Access()
+    enforcement = Enforcement()
     for fact in story.facts:
-        access.apply(fact)
-    return access.check(Use("northwind", "gpt-5.6", "standard", "us_person"), story.now).allowed
+        enforcement.take(fact)
+    use = Use("northwind", "gpt-5.6", "standard", "us_person")
+    return enforcement.access.check(use, microseconds(story.now)).allowed
 
 
 def test_a_renewal_asks_for_the_same_again() -> None:

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from domain.access import Access, Use
+from domain.access import Use, microseconds
 from domain.authority import reach
 from domain.directive import IssueDirective, Uses
+from domain.enforcement import Enforcement
 from domain.facts import Fact
 from domain.grant import RevokeGrant, SuspendGrant
 from domain.organization import RegisterOrganization
@@ -48,10 +49,10 @@ async def matrix(conn: Connection, story: Story, person: str = "ada", **given: A
 
 def told(story: Story, at: int, use: Use, now: datetime) -> Any:
     """What a gateway is told that has followed the log up to there."""
-    access = Access()
+    enforcement = Enforcement()
     for fact in story.facts[: at + 1]:
-        access.apply(fact)
-    return access.check(use, now)
+        enforcement.take(fact)
+    return enforcement.access.check(use, microseconds(now))
 
 
 async def test_every_cell_is_what_a_gateway_is_told_at_every_position(log: str, conn: Connection) -> None:

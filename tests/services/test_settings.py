@@ -90,7 +90,7 @@ def test_an_unknown_setting_is_refused_with_the_nearest_name() -> None:
         ("ASSENT_QUEUE_MAX", "0", "whole number from 1"),
         ("ASSENT_QUEUE_MAX", "9" * 5000, "whole number from 1"),
         ("ASSENT_MODE", "prod", "one of development, production"),
-        ("ASSENT_ROLES", "project,serve", "some of project, sign, timers, with commas between them, or nothing"),
+        ("ASSENT_ROLES", "project,serve", "some of project, sign, timers, feed, with commas between them, or nothing"),
         ("ASSENT_CLOCK", "", "one of real, manual"),
         ("ASSENT_CLOCK_START", "2026-01-05", "a time with its zone"),
         ("ASSENT_CLOCK_START", "soon", "a time with its zone"),

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from domain import rulebook
-from domain.access import Access
+from domain.enforcement import Enforcement
 from domain.errors import Refused, StaleVersion
 from domain.facts import By, Fact
 from domain.organization import PersonAppointed, PowersDelegated
@@ -52,7 +52,7 @@ class Service:
         self.now = now
         self.size = 0
         self.states: dict[str, Stream] = {}
-        self.access = Access()
+        self.enforcement = Enforcement()
         self._chance = chance
         self._organizations: dict[str, set[str]] = {}
         self._standings: dict[str, Any] = {}
@@ -155,7 +155,7 @@ class Service:
         after = fold(self.states.get(name, EMPTY), fact, rulebook.evolve_of(name))
         self.states[name] = after
         self.size = fact.position + 1
-        self.access.apply(fact)
+        self.enforcement.take(fact)
         match fact.event:
             case PersonAppointed(person=person) | PowersDelegated(to=person):
                 self._organizations.setdefault(person, set()).add(name.partition("-")[2])

@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from domain import authority
-from domain.access import Use
+from domain.access import Use, microseconds
 from domain.facts import SYSTEM
 from domain.organization import ASSENT, Appoint, OrganizationRegistered, PersonAppointed, RegisterOrganization
 from domain.world import own_stream
@@ -200,7 +200,7 @@ class Workload:
             pick((None, *acts.CLASSES)),
             pick((None, None, *(grant.affiliates if grant else ()), "customer-0-lab-1")),
         )
-        answer = self.service.access.check(use, self.service.now)
+        answer = self.service.enforcement.access.check(use, microseconds(self.service.now))
         asked = {name: getattr(use, name) for name in ("customer", "release", "tier", "person_class", "affiliate")}
         self.auditor.answered(asked, self.service.now, answer.reason, answer.allowed)
         self.tally.answers[answer.reason] += 1
