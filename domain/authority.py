@@ -273,6 +273,7 @@ READS: dict[str, Reading] = {
     "/api/v1/requests/{id}": Reading.SIGNED_IN,
     "/api/v1/requests/{id}/history": Reading.SIGNED_IN,
     "/api/v1/requests/{id}/required-sign-offs": Reading.SIGNED_IN,
+    "/api/v1/requests/{id}/dossier": Reading.SIGNED_IN,
     "/api/v1/grants": Reading.SIGNED_IN,
     "/api/v1/grants/{id}": Reading.SIGNED_IN,
     "/api/v1/grants/{id}/history": Reading.SIGNED_IN,

@@ -26,6 +26,7 @@ from services.http import (
     commands,
     description,
     differences,
+    dossier,
     evaluations,
     exports,
     log,
@@ -120,6 +121,7 @@ def build_app(
     if "feed" in settings.roles:
         framework.include_router(access_feed.router(desk, pool))
     framework.include_router(queries.router(reads, uses))
+    framework.include_router(dossier.router(reads))
     framework.include_router(differences.router(reads))
     framework.include_router(audit.router(reads))
     framework.include_router(log.router(reads))

@@ -265,7 +265,7 @@ def _complete(path: str, operation: Document) -> None:
 
 
 def _content(path: str) -> Document:
-    if path in ("/docs", "/login"):
+    if path in ("/docs", "/login") or path.endswith("/dossier"):
         return {"text/html": {"schema": {"type": "string"}}}
     if path == "/docs/page.css":
         return {"text/css": {"schema": {"type": "string"}}}

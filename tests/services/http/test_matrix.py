@@ -204,6 +204,7 @@ READ: dict[str, tuple[str, tuple[str, ...], str]] = {
     "/api/v1/requests/{id}": ("nw", REQUEST_NW, "404"),
     "/api/v1/requests/{id}/history": ("nw", REQUEST_NW, "404"),
     "/api/v1/requests/{id}/required-sign-offs": ("nw", REQUEST_NW, "404"),
+    "/api/v1/requests/{id}/dossier": ("nw", REQUEST_NW, "404"),
     "/api/v1/grants": ("", CONCERNED, "empty"),
     "/api/v1/grants/{id}": ("g", CONCERNED, "404"),
     "/api/v1/grants/{id}/history": ("g", CONCERNED, "404"),
@@ -283,7 +284,9 @@ def read(service: Service, caller: str, path: str) -> str:
         response = service.client.post(path, json=QUESTIONS[ASKED_OF_GATEWAYS[path][0]], headers=sent)
     else:
         thing = READ[path][0] if path in READ else ""
-        address = re.sub(r"/{[^?]*?}(?=/history|/required|$)", f"/{thing}", path.replace("{level}/{place}", "{place}"))
+        address = re.sub(
+            r"/{[^?]*?}(?=/history|/required|/dossier|$)", f"/{thing}", path.replace("{level}/{place}", "{place}")
+        )
         response = service.client.get(address if "{" in path else address + thing, headers=sent)
     if response.status_code != 200:
         return str(response.status_code)
