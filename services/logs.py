@@ -139,7 +139,8 @@ class JsonLines(Shape):
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        head = {"time": at, "level": record.levelname, "logger": record.name, "message": self.said(record)}
+        head: dict[str, Any] = {"time": at, "level": record.levelname, "logger": record.name}
+        head |= {"process": record.process, "message": self.said(record)}
         trace = self.trace(record)
         return msgspec.json.encode({**head, **self.fields(record), **({"trace": trace} if trace else {})}).decode()
 

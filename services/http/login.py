@@ -4,7 +4,7 @@ import hmac
 import re
 import secrets
 from base64 import urlsafe_b64encode
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from hashlib import sha256
 from typing import Any
 from urllib.parse import parse_qs, urlencode
@@ -195,9 +195,13 @@ class Entrance:
         return _go(leads_to, own, *cookies)
 
     async def logout(self, request: Request) -> Response:
-        """Raises CrossSite, NotAForm."""
+        """Raises CrossSite, NotAForm, TooManyRequests."""
         headers = headers_of(request)
-        session = await self._sessions.visitor(headers)
+        session = None
+        with suppress(Unauthenticated), self._trying(request):
+            session = await self._sessions.visitor(headers)
+            if session is None:
+                raise Unauthenticated
         if session is not None:
             shown = request.headers.get("x-csrf-token") or (await form_of(request)).get("csrf")
             self._browsers.must_be_meant(headers, session.id, shown)

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -68,6 +69,7 @@ def test_a_line_is_one_object_with_all_that_is_known() -> None:
     logging.getLogger("services.x").info("not said")
     (line,) = lines(stream)
     assert datetime.fromisoformat(line.pop("time")).tzinfo is not None
+    assert line.pop("process") == os.getpid()
     assert line == {
         "level": "WARNING",
         "logger": "services.x",

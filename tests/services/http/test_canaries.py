@@ -205,7 +205,7 @@ def test_no_secret_is_in_any_line_or_problem_whatever_goes_wrong(process: Proces
     text = process.said()
     assert [each for each in process.planted if each in text] == []
     lines = [json.loads(line) for line in text.splitlines()]
-    assert {"time", "level", "logger", "message"} <= set.intersection(*(set(line) for line in lines))
+    assert {"time", "level", "logger", "process", "message"} <= set.intersection(*(set(line) for line in lines))
     asked = [line for line in lines if line["logger"] == "services.http.access_log"]
     assert {400, 401, 404, 405, 409, 413, 415, 422, 500, 503} <= {line["status"] for line in asked}
     conflict = next(line for line in asked if line["status"] == 409)  # which needed no task

@@ -232,8 +232,21 @@ def test_an_address_that_shows_what_lets_nobody_in_is_heard_no_longer(strict: tu
     assert shown("10.0.0.2", **service.headers("carl")).status_code == 200
 
 
-def test_a_callback_that_lets_nobody_in_counts_too(strict: tuple[Service, Settings]) -> None:
+def test_the_trail_has_the_address_that_a_proxy_passed_on(strict: tuple[Service, Settings]) -> None:
     service, _ = strict
+    time.sleep(1.2)
+    passed_on = {"x_forwarded_for": "10.0.3.1"}
+    problem(service.post("root", "/releases/none/hold", {"reason": "x"}, **passed_on), 404, "need_to_know")
+    problem(service.get("root", "/requests/none", **passed_on), 404, "need_to_know")
+    records = service.get("root", "/trail?limit=1000").json()["items"]
+    sources = {record["type"]: record["data"]["caller"]["source"] for record in records if "caller" in record["data"]}
+    assert (sources["CommandRefused"], sources["ReadRefused"]) == ("10.0.3.1", "10.0.3.1")
+
+
+def test_a_logout_or_a_callback_of_nobody_counts_too(strict: tuple[Service, Settings]) -> None:
+    service, _ = strict
+    cookie = {"x-forwarded-for": "10.0.2.0", "cookie": "assent-development=x"}
+    limited(*asked(lambda: service.client.post("/logout", headers=cookie)), 200)
     headers = {"x-forwarded-for": "10.0.2.1", "cookie": "assent-development-login=x"}
     limited(*asked(lambda: service.client.get("/login/callback?state=x&code=y", headers=headers)), 400)
 
