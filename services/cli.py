@@ -286,6 +286,9 @@ async def play(settings: Settings, steps: Steps, url: str | None, say: Callable[
             database_url="",
             database_url_file=None,
             database_logins=None,
+            commands_per_second=0,
+            evaluations_per_second=0,
+            reads_per_second=0,
         )
         async with (
             running(own) as assent,

@@ -3,6 +3,7 @@
 A scenario is JSON lines: commands, reads, evaluations, the passing of time, notes. A step that differs stops the play.
 """
 
+import asyncio
 import json
 import re
 import secrets
@@ -111,7 +112,8 @@ class Player:
 
     async def _post(self, number: int, step: Step) -> Any:
         path = self._named(step["post"], number)
-        response = await self.client.post(
+        response = await self._sent(
+            "POST",
             f"/api/v1{path}",
             content=json.dumps(self._filled(step.get("body", {}), number)),
             headers={
@@ -130,15 +132,21 @@ class Player:
         url = httpx.URL(f"/api/v1{path}")
         if not path.startswith(UNAWAITED) and self.position >= 0:
             url = url.copy_merge_params({"after": str(self.position)})
-        response = await self.client.get(url, headers=self._headers(step))
+        response = await self._sent("GET", url, headers=self._headers(step))
         return self._expected(number, step, f"GET {path}", response, 200)
 
     async def _evaluate(self, number: int, step: Step) -> Any:
         body = self._filled(step["evaluate"], number)
         if self.position >= 0:
             body = {**body, "context": {"min_position": self.position, **body.get("context", {})}}
-        response = await self.client.post("/access/v1/evaluation", json=body, headers=self._headers(step))
+        response = await self._sent("POST", "/access/v1/evaluation", json=body, headers=self._headers(step))
         return self._expected(number, step, "evaluation", response, 200)
+
+    async def _sent(self, method: str, url: httpx.URL | str, **given: Any) -> httpx.Response:
+        """The answer; whoever asks more often than the service lets one waits, as it says, and asks again."""
+        while (response := await self.client.request(method, url, **given)).status_code == 429:  # noqa: ASYNC110
+            await asyncio.sleep(int(response.headers.get("retry-after", "1")))
+        return response
 
     def _headers(self, step: Step) -> dict[str, str]:
         return {"authorization": f"Bearer {self.token(step['as'])}"}

@@ -33,8 +33,10 @@ Assent takes commands, answers queries, and proves that nobody rewrote what happ
 
 Every command is a POST with an `Idempotency-Key`: repeated with the same key it gives the first answer again. Its
 answer carries the `position` of what it wrote; a read with `after=<position>` includes it. Every refusal is
-problem+json and names the rule and what is missing. Lists go page by page: `next` is the `cursor` of the next one.
-Every list and document can be read `at` an earlier position or time; `/diff` tells what changed between two of them.
+problem+json and names the rule and what is missing. Whoever asks more often than one caller may is answered 429, and
+after `Retry-After` seconds may ask again. Every answer has an `X-Request-ID`, under which our logs tell of it. Lists go
+page by page: `next` is the `cursor` of the next one. Every list and document can be read `at` an earlier position or
+time; `/diff` tells what changed between two of them.
 """
 
 TREE: Document = {

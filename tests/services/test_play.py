@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-from services.play import BadScenario, differences, first_instant, read_scenario
+from services.play import BadScenario, Player, differences, first_instant, read_scenario
 
 ROOT = Path(__file__).parents[2]
 STORIES = sorted((ROOT / "tests/scenarios").glob("*.jsonl"))
@@ -88,3 +89,18 @@ def test_a_scenario_begins_with_its_first_time() -> None:
 )
 def test_a_match_is_a_subset_of_the_answer(expected: Any, found: Any, where: list[str]) -> None:
     assert [path for path, _, _ in differences(expected, found)] == where
+
+
+async def test_a_player_that_asks_too_often_waits_and_asks_the_same_again() -> None:
+    asked = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append((request.method, request.url.path, request.headers.get("idempotency-key")))
+        if len(asked) % 3:
+            return httpx.Response(429, headers={"retry-after": "0"})
+        return httpx.Response(201 if request.method == "POST" else 200, json={"position": 7})
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://x") as client:
+        steps = [{"as": "root", "post": "/organizations", "body": {}}, {"as": "root", "get": "/organizations"}]
+        assert await Player(client, str.upper).play(enumerate(steps, 1)) == 2
+    assert (asked[0], asked[3]) == (asked[2], asked[5]) and len(asked) == 6

@@ -166,7 +166,7 @@ def refused_in_every_way(process: Process, provider: IdentityProvider) -> None:
     send("GET", f"/login?with={plant('with')}", 400)
     away = httpx.get(f"{process.address}/login?with={provider.issuer}")
     process.planted |= {each for each in (away.cookies.get("assent-development-login"),) if each}
-    send("POST", "/access/v1/evaluation", 422, json={"subject": {"type": plant("type"), "id": plant("subject")}})
+    send("POST", "/access/v1/evaluation", 400, json={"subject": {"type": plant("type"), "id": plant("subject")}})
     for given in (b"GET / HTTP/1.1\r\na %b: %b\r\n\r\n", b"%b %b\r\n\r\n"):
         assert b" 400 " in process.raw(given % (plant("raw").encode(), plant("wire").encode()))
     assert b" 431 " in process.raw(b"GET / HTTP/1.1\r\nX: %b\r\n\r\n" % (plant("head").encode() * 3000))
