@@ -5,26 +5,26 @@ most facts come first: when all of a table's parts are in it its indexes are mad
 """
 
 import asyncio
+import sys
+from asyncio.subprocess import PIPE, Process
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import pairwise
-from multiprocessing import get_context
 
-from psycopg import AsyncConnection
-
-from projections.filling import fill
+from projections.filling import Unfit
 from projections.projector import index
 from projections.rebuild import Placed, Report
-from projections.statements import Connection
 from projections.tables import Table
-from services.collector import rarely_collect
+from services import worker
 from services.log.source import reading
+from services.worker import Job, Part, connected, filler, said
 
 PARTS = 8
 """For each process: so that none waits long for the others in the end."""
+
+PART_FACTS = 10_000
+"""A part has at least so many facts, where there are."""
 
 SAMPLED = 2_000
 """Facts by which the parts are measured."""
@@ -34,16 +34,6 @@ INDEXING = 2
 
 INDEX_MEMORY = "256MB"
 """For sorting what is indexed; Postgres may use that much for each of the tables."""
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """The streams of one kind from `begin` up to `end`, and what share of all facts they have, about."""
-
-    kind: str
-    begin: str
-    end: str
-    share: float
 
 
 Filled = Callable[[Part], None]
@@ -75,8 +65,9 @@ class Building:
     async def build(self, placed: Placed, before: int, report: Report) -> None:
         """Fill and index the tables with what all facts below a position make. Raises Unfit."""
         kinds = frozenset[str]().union(*(table.kinds for table, _ in placed))
+        count = min(PARTS * self._processes, 1 + before // PART_FACTS)
         async with reading(self._conninfo) as log:
-            parts = parts_of(await log.streams_along(before, SAMPLED), kinds, PARTS * self._processes)
+            parts = parts_of(await log.streams_along(before, SAMPLED), kinds, count)
         done, total = 0, round(before * sum(part.share for part in parts))
 
         def folded(facts: int) -> None:
@@ -94,23 +85,27 @@ class Building:
     async def _fill(
         self, parts: Sequence[Part], placed: Placed, before: int, folded: Callable[[int], None], filled: Filled
     ) -> None:
-        if self._processes == 1:
-            for part in parts:
-                await fill_part(self._conninfo, part, concerned(part.kind, placed), before, folded)
-                filled(part)
-            return
-        loop = asyncio.get_running_loop()
-        executor = ProcessPoolExecutor(self._processes, get_context("spawn"), rarely_collect)
+        def job(part: Part) -> Job:
+            return Job(part, concerned(part.kind, placed), before)
 
-        async def elsewhere(part: Part) -> None:
-            given = self._conninfo, part, concerned(part.kind, placed), before
-            folded(await loop.run_in_executor(executor, _part_of_its_own, *given))
-            filled(part)
+        if self._processes == 1:
+            async with filler(self._conninfo) as here:
+                for part in parts:
+                    await here.fill(job(part), folded)
+                    filled(part)
+            return
+        waiting = iter(parts)
+        workers = [_Worker(self._conninfo) for _ in range(self._processes)]
+
+        async def work(each: _Worker) -> None:
+            for part in waiting:
+                await each.fill(job(part), folded)
+                filled(part)
 
         try:
-            await asyncio.gather(*map(elsewhere, parts))
+            await asyncio.gather(*map(work, workers))
         finally:
-            await asyncio.to_thread(executor.shutdown, cancel_futures=True)
+            await asyncio.gather(*(each.stop() for each in workers))
 
 
 def concerned(kind: str, placed: Placed) -> Placed:
@@ -118,22 +113,44 @@ def concerned(kind: str, placed: Placed) -> Placed:
     return [(table, schema) for table, schema in placed if kind in table.kinds]
 
 
-async def fill_part(conninfo: str, part: Part, placed: Placed, before: int, folded: Callable[[int], None]) -> None:
-    """Fill these tables with what the streams of a part make below a position. Raises Unfit."""
-    async with reading(conninfo) as log, _connected(conninfo) as conn:
-        await fill(conn, log.lives(part.begin, part.end, before), placed, folded)
+# Processes of their own
 
 
-def _part_of_its_own(conninfo: str, part: Part, placed: Placed, before: int) -> int:
-    """The same in a process of its own: how many facts were folded."""
-    count = 0
+class _Worker:
+    """A process that fills tables. It starts with its first job."""
 
-    def folded(facts: int) -> None:
-        nonlocal count
-        count += facts
+    def __init__(self, conninfo: str) -> None:
+        self._conninfo = conninfo
+        self._process: Process | None = None
 
-    asyncio.run(fill_part(conninfo, part, placed, before, folded))
-    return count
+    async def fill(self, job: Job, folded: Callable[[int], None]) -> None:
+        """Raises Unfit, or WorkerGone where the process ended; what it wrote to standard error is seen there."""
+        if self._process is None:
+            command = sys.executable, "-P", "-m", worker.__name__
+            self._process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
+            assert self._process.stdin is not None
+            self._process.stdin.write(said(self._conninfo))
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None and stdout is not None
+        stdin.write(said(job))
+        while line := await stdout.readline():
+            word, _, sentence = line.decode().rstrip().partition(" ")
+            if word == "end":
+                return
+            if word == "unfit":
+                raise Unfit(sentence)
+            folded(int(word))
+        raise WorkerGone("A process of the rebuild ended before its work did.")
+
+    async def stop(self) -> None:
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
+
+
+class WorkerGone(Exception):
+    """A process that took part in a rebuild is no more."""
 
 
 class _Indexing:
@@ -153,7 +170,7 @@ class _Indexing:
         self._tasks += [asyncio.create_task(self._index(table, schema)) for table, schema in ready]
 
     async def _index(self, table: Table, schema: str) -> None:
-        async with self._turns, _connected(self._conninfo) as conn:
+        async with self._turns, connected(self._conninfo) as conn:
             await conn.execute("SELECT set_config('maintenance_work_mem', %s, false)", (INDEX_MEMORY,))
             await index(conn, table, schema)
 
@@ -164,11 +181,3 @@ class _Indexing:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-@asynccontextmanager
-async def _connected(conninfo: str) -> AsyncIterator[Connection]:
-    """A connection whose commits need not be durable: what a crash loses is built again."""
-    async with await AsyncConnection.connect(conninfo, autocommit=True) as conn:
-        await conn.execute("SET synchronous_commit = off")
-        yield conn

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -18,6 +19,7 @@ from projections.projector import Projector
 from projections.rebuild import BeingRebuilt, Report, Verified, rebuild, silent, verify
 from projections.tables import Table
 from services.building import Building
+from services.collector import rarely_collect
 from services.log import reader
 from services.log.source import reading
 from services.migrations import Migration
@@ -120,6 +122,7 @@ def command(conninfo: str, action: str, names: Sequence[str], processes: int, as
         sys.stderr.write(f"There is no projection {unknown[0]!r}; there are: {', '.join(known)}.\n")
         return 2
     tables = [known[name] for name in dict.fromkeys(names)] or PROJECTIONS
+    rarely_collect()
     try:
         entries = asyncio.run(_act(Projecting(conninfo), action, tables, processes))
     except Refused as refusal:
@@ -143,10 +146,13 @@ async def _act(projecting: Projecting, action: str, tables: Sequence[Table], pro
         chosen = {table.name for table in tables}
         return [_standing_entry(each) for each in await projecting.standings() if each.name in chosen]
     if action == "rebuild":
+        began = time.monotonic()
         with shown(f"rebuild {len(tables)} projections") as done:
             position = await projecting.rebuild(tables, done, processes)
-        text = f"made again from the log, up to position {position}"
-        return [{"name": table.name, "ok": True, "position": position, "text": text} for table in tables]
+        seconds = round(time.monotonic() - began, 2)
+        text = f"made again from the log, up to position {position}, in {seconds} s"
+        told = {"ok": True, "position": position, "seconds": seconds, "text": text}
+        return [{"name": table.name, **told} for table in tables]
     entries = []
     for table in tables:
         with shown(f"verify {table.name}") as done:

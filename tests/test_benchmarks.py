@@ -72,6 +72,20 @@ def test_one_object_tells_figures_ratios_and_what_is_missing(client: str, capsys
     assert len(found["missing"]) == (client == "python")
 
 
+def test_a_rebuild_is_measured_beside_mere_copying_and_the_library(capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = ["--events", "6000", "--few", "2000", "--rounds", "1", "--processes", "2", "--library", "300"]
+    assert command(["rebuild", "--json", *sizes]) == 0
+    found = json.loads(capsys.readouterr().out)
+    figures, ratios = found["figures"], found["ratios"]
+    seconds = figures["seconds"]
+    parts = [seconds[f"of_which_{part}"] for part in ("log_out", "rows_in", "indexes")]
+    assert seconds["copy_floor"] == pytest.approx(sum(parts), abs=0.02)
+    assert ratios["vs_copy_floor"] == pytest.approx(seconds["copy_floor"] / seconds["one_process"], abs=0.01)
+    assert figures["rows"] > figures["events"] >= 6000
+    assert figures["events_per_second"]["eventsourcing_read_and_fold_only"] > 0 < ratios["vs_eventsourcing"]
+    assert set(ratios) == {"vs_copy_floor", "vs_copy_floor_parallel", "vs_eventsourcing", "time_per_event_vs_few"}
+
+
 def test_a_grown_log_is_measured_beside_an_empty_one(capsys: pytest.CaptureFixture[str]) -> None:
     sizes = ["--events", "5000", "--seconds", "1", "--rounds", "1"]
     assert command(["growth", "--json", *sizes]) == 0

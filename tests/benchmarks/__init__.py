@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from tests.benchmarks import commands, growth, imports, kill, tamper, verify
+from tests.benchmarks import commands, growth, imports, kill, rebuild, tamper, verify
 from tests.benchmarks.report import Unmeasured, as_text
 
 BENCHMARKS = {
@@ -13,6 +13,7 @@ BENCHMARKS = {
     "growth": growth,
     "import": imports,
     "kill": kill,
+    "rebuild": rebuild,
     "tamper": tamper,
     "verify": verify,
 }

@@ -1,15 +1,15 @@
 """How does a log become as long as that of years, within minutes?
 
-Lives of requests that the service recorded are told again, under other ids, salts, commands and places: real records,
-sealed and hashed by the log's own functions, with a tree head for each batch, and signed by the log's own signer. They
-only come in by COPY instead of `append`.
+Lives of requests that the service recorded are told again, under other ids, salts, commands and places; or all that
+happened in a random world, in many worlds at once: real records, sealed and hashed by the log's own functions, with a
+tree head for each batch, and signed by the log's own signer. They only come in by COPY instead of `append`.
 """
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import psycopg
@@ -21,6 +21,7 @@ from services.log.merkle import Frontier, leaf_hash
 from services.log.record import Tail, read, seal, tail
 from services.log.signer import SignerFolder, sign_once
 from services.settings import Settings
+from tests.tampering import history
 
 BATCH = 20
 """Records of one append: about as many as the service writes together under load."""
@@ -30,6 +31,12 @@ AT_A_TIME = 1000
 
 CHUNK = 100_000
 """Records of one commit."""
+
+WORLD_STEPS = 2_500
+"""How long each of many worlds goes on."""
+
+COMMIT_APPENDS = 1_000
+"""Appends of such worlds in one commit."""
 
 KEY_BYTES = FINGERPRINT_BYTES = 32
 
@@ -88,6 +95,23 @@ def grow(conninfo: str, acts: Sequence[Act], size: int) -> None:
     with psycopg.connect(conninfo, autocommit=True) as conn:
         conn.execute("VACUUM (ANALYZE) event, tree_head")
         conn.execute("CHECKPOINT")
+
+
+def grow_by_worlds(conninfo: str, seed: str, size: int) -> int:
+    """Fill an empty log with at least so many events of every kind: many worlds that go the same way; its size."""
+    tree = Frontier()
+    appends = history.multiplied(history.lived(seed, WORLD_STEPS), size)
+    with psycopg.connect(conninfo, autocommit=True) as conn:
+        while some := list(islice(appends, COMMIT_APPENDS)):
+            heads: list[Row] = []
+            for append in some:
+                tree.extend(row.leaf for row in append)
+                heads.append((tree.size, tree.root(), bytes(tree)))
+            with conn.transaction():
+                copy(conn, "event", EVENT, (tuple(getattr(row, name) for name in EVENT) for row in chain(*some)))
+                copy(conn, "tree_head", HEAD, heads)
+        conn.execute("VACUUM (ANALYZE) event, tree_head")
+    return tree.size
 
 
 def sign(conninfo: str, data: Path) -> None:

@@ -12,23 +12,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from itertools import chain
 from pathlib import Path
-from typing import Any
-
-import psycopg
 
 from services.assent import MIGRATIONS
-from services.log.merkle import Frontier
 from services.migrations import migrate
 from services.postgres import EmbeddedPostgres
 from services.settings import PREFIX
 from tests.benchmarks import grown
 from tests.benchmarks.report import Report, Unmeasured, progress
-from tests.tampering.history import Row, lived, multiplied
 
-WORLD_STEPS = 2_500
-COMMIT_APPENDS = 1_000
 SCRIPT = Path(__file__).parents[2] / "docs" / "verify_log.py"
 
 
@@ -42,7 +34,9 @@ def run(options: argparse.Namespace) -> Report:
         data, file = Path(name, "data"), Path(name, "log.zip")
         with EmbeddedPostgres(data) as conninfo:
             progress(f"Growing a log of {options.events:,} events")
-            size = grow(conninfo, data, options.events)
+            migrate(conninfo, MIGRATIONS)
+            size = grown.grow_by_worlds(conninfo, "verify", options.events)
+            grown.sign(conninfo, data)
             progress("Exporting it")
             exported = _timed("export", data, ["log", "export", "--to", str(file), "--json"])
             progress("Verifying the database")
@@ -53,34 +47,6 @@ def run(options: argparse.Namespace) -> Report:
         script = _timed("script", Path(name, "elsewhere"), None, [str(SCRIPT), str(file)])
         figures = {"events": size, "export_bytes": file.stat().st_size, **exported, **offline, **live, **script}
         return Report(figures={**figures, "events_per_second": round(size / figures["verify_seconds"])})
-
-
-def grow(conninfo: str, data: Path, events: int) -> int:
-    """A signed log of at least so many events; its size."""
-    migrate(conninfo, MIGRATIONS)
-    tree = Frontier()
-    with psycopg.connect(conninfo, autocommit=True) as conn:
-        pending: list[Sequence[Row]] = []
-        for append in multiplied(lived("verify", WORLD_STEPS), events):
-            pending.append(append)
-            if len(pending) == COMMIT_APPENDS:
-                _commit(conn, pending, tree)
-                pending = []
-        _commit(conn, pending, tree)
-        conn.execute("VACUUM (ANALYZE) event, tree_head")
-    grown.sign(conninfo, data)
-    return tree.size
-
-
-def _commit(conn: "psycopg.Connection[Any]", appends: Sequence[Sequence[Row]], tree: Frontier) -> None:
-    heads: list[tuple[object, ...]] = []
-    for append in appends:
-        tree.extend(row.leaf for row in append)
-        heads.append((tree.size, tree.root(), bytes(tree)))
-    with conn.transaction():
-        rows = (tuple(getattr(row, name) for name in grown.EVENT) for row in chain.from_iterable(appends))
-        grown.copy(conn, "event", grown.EVENT, rows)
-        grown.copy(conn, "tree_head", grown.HEAD, heads)
 
 
 def _timed(name: str, data: Path, arguments: Sequence[str] | None, script: Sequence[str] = ()) -> dict[str, float]:

@@ -6,12 +6,15 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from projections import PROJECTIONS, grants, organizations, requests, tracking
+from domain.world import Stream
+from projections import PROJECTIONS, grants, organizations, policies, requests, tracking
 from projections.filling import Unfit
 from projections.projector import create
 from projections.rebuild import BUILD_LOCK, BeingRebuilt, Placed, Report, rebuild
 from projections.state_table import StateTable
+from projections.statements import Row
 from projections.tracking import NotReady
+from projections.views import View
 from services.building import Building, parts_of
 from services.log.source import reading
 from services.project import Projecting, command
@@ -103,6 +106,20 @@ async def test_a_rebuild_that_cannot_take_in_a_fact_says_which_and_leaves_all_as
             assert (await standing_of(log, name)).schema == f"{name}_v1"
         await processes.rebuild([requests.TABLE])
     await assert_equal_to_the_replay_of(log, "requests")
+
+
+async def test_a_fact_that_a_process_of_its_own_cannot_take_in_is_named_as_well(log: str) -> None:
+    append(log, (story := a_full_story()).facts)
+    position = next(fact.position for fact in story.facts if fact.stream.startswith("policy-"))
+    async with projecting(log) as processes:
+        await reached(log, len(story.facts) - 1)
+        with pytest.raises(Unfit, match=rf"^policies cannot take in {position} \(PolicyPublished\): no policy is"):
+            await processes.rebuild([replace(policies.TABLE, rows=_refusing), requests.TABLE], processes=2)
+        assert (await standing_of(log, "policies")).schema == "policies_v1"
+
+
+def _refusing(name: str, view: View, stream: Stream) -> list[Row]:
+    raise ValueError("no policy is\ngood enough")
 
 
 async def test_while_it_is_built_its_row_tells_how_far_it_is_and_how_fast(log: str) -> None:
