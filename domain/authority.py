@@ -364,6 +364,8 @@ class Reach:
     clearance: Label | None
     full: frozenset[str]
     own: frozenset[str]
+    statistics: bool = False
+    """Whether figures over everything are theirs to see, without the requests behind them."""
 
     def clearance_for(self, customer: str, concerned: Iterable[str]) -> Label | None:
         """The clearance for a request or grant of that customer, which concerns these agencies and provider."""
@@ -390,7 +392,8 @@ def reach(person: str, held: tuple[Office, ...]) -> Reach:
     if "auditor" in of_assent:
         clearance = Label.AUDITOR
     full = frozenset([o.organization for o in held if o.kind == "agency" or o.role == "release_manager"])
-    return Reach(person, clearance, full, frozenset([o.organization for o in held if o.role == "applicant"]))
+    own = frozenset([o.organization for o in held if o.role == "applicant"])
+    return Reach(person, clearance, full, own, statistics="administrator" in of_assent)
 
 
 @unguarded

@@ -13,6 +13,7 @@ from projections import (
     releases,
     requests,
     subjects,
+    turnaround,
 )
 from projections.tables import Table
 
@@ -29,4 +30,5 @@ PROJECTIONS: tuple[Table, ...] = (
     keys.TABLE,
     legal_holds.TABLE,
     subjects.TABLE,
+    turnaround.TABLE,
 )

@@ -5,17 +5,16 @@ held at it come too. Everything one answer says is of one snapshot.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from psycopg import sql
 from psycopg.rows import tuple_row
 
 from domain.errors import Malformed, NotFound
-from projections.state_table import StateTable
 from projections.statements import Connection, Row
 from projections.tracking import NotReady, Standing, standing
 
@@ -25,6 +24,19 @@ EVERY_MAX = 100_000
 CURSOR_CHARACTERS_MAX = 1000
 
 Document = dict[str, Any]
+
+
+class Listed(Protocol):
+    """A projection whose rows can be listed: those of now in its SQL table `current`, earlier ones in `past`."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> int: ...
+
+    @property
+    def columns(self) -> Mapping[str, str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,19 +121,19 @@ def with_overdue(item: Document, now: datetime) -> Document:
 
 async def page(
     conn: Connection,
-    table: StateTable,
+    table: Listed,
     sights: Sequence[Clause],
     filters: Sequence[Clause] = (),
     asked: Asked = NOW,
     order: tuple[str, ...] = ("id",),
+    item: str = "document",
 ) -> Page:
-    """One page of a table, in the order of columns that together identify a row.
+    """One page of a table, in the order of columns that together identify a row; `item` is the JSON of a row, in SQL.
 
     `sights` says what the reader sees, as conditions of which no row fulfils two; none: nothing.
     Raises Malformed for a bad cursor or limit, NotReady while the rows are being built for the first time.
     """
-    if not 1 <= asked.limit <= LIMIT_MAX:
-        raise Malformed(f"A page has from 1 to {LIMIT_MAX} items.", f"a limit from 1 to {LIMIT_MAX}")
+    must_fit(asked)
     kinds = [table.columns[name].partition(" ")[0] for name in order]
     if asked.cursor is not None:
         places = ", ".join(f"%s::{kind}" for kind in kinds)
@@ -130,33 +142,37 @@ async def page(
         await conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         live = await _live(conn, table)
         at = live.position if asked.at is None else min(asked.at, live.position)
-        rows = await _rows(conn, live.schema, at, at < live.position, sights, filters, asked.limit + 1, order)
+        rows = await _rows(conn, live.schema, at, at < live.position, sights, filters, asked.limit + 1, order, item)
     more = len(rows) > asked.limit
     rows = rows[: asked.limit]
     return Page([msgspec.json.decode(row[-1]) for row in rows], _cursor(rows[-1][:-1]) if more else None, at)
 
 
-async def every(conn: Connection, table: StateTable, conditions: Sequence[Clause], at: int) -> list[Document]:
+def must_fit(asked: Asked) -> None:
+    """Raises Malformed for a limit that no page has."""
+    if not 1 <= asked.limit <= LIMIT_MAX:
+        raise Malformed(f"A page has from 1 to {LIMIT_MAX} items.", f"a limit from 1 to {LIMIT_MAX}")
+
+
+async def every(conn: Connection, table: Listed, conditions: Sequence[Clause], at: int) -> list[Document]:
     """All documents that fulfil the conditions, by id, as of a position which the table has reached: few ones."""
     schema = await schema_of(conn, table)
     rows = await _rows(conn, schema, at, True, [Clause("true")], conditions, EVERY_MAX, ("id",))
     return [msgspec.json.decode(row[-1]) for row in rows]
 
 
-async def common_position(conn: Connection, tables: Sequence[StateTable], at: int | None) -> int:
+async def common_position(conn: Connection, tables: Sequence[Listed], at: int | None) -> int:
     """The last position that all of these tables have reached, at most `at`. Raises NotReady."""
     reached = min([(await _live(conn, table)).position for table in tables])
     return reached if at is None else min(at, reached)
 
 
-async def schema_of(conn: Connection, table: StateTable) -> str:
+async def schema_of(conn: Connection, table: Listed) -> str:
     """Where the table's rows are now. Raises NotReady."""
     return (await _live(conn, table)).schema
 
 
-async def detail(
-    conn: Connection, table: StateTable, sights: Sequence[Clause], id: str, at: int | None = None
-) -> Document:
+async def detail(conn: Connection, table: Listed, sights: Sequence[Clause], id: str, at: int | None = None) -> Document:
     """The document of one id as the reader sees it. Raises NotFound, also for what is not theirs to see."""
     found = await page(conn, table, sights, equal(id=id), Asked(at, None, 1))
     if not found.items:
@@ -166,7 +182,7 @@ async def detail(
 
 async def changed(
     conn: Connection,
-    table: StateTable,
+    table: Listed,
     sights: Sequence[Clause],
     filters: Sequence[Clause],
     after: int,
@@ -200,7 +216,7 @@ async def changed(
         return [Turn(*found) for found in await cursor.fetchall()]
 
 
-async def _live(conn: Connection, table: StateTable) -> Standing:
+async def _live(conn: Connection, table: Listed) -> Standing:
     """Where the rows are. Raises NotReady while they are being built for the first time."""
     live = await standing(conn, table.name)
     if live is None or live.version != table.version:
@@ -217,6 +233,7 @@ async def _rows(
     filters: Sequence[Clause],
     limit: int,
     order: tuple[str, ...],
+    item: str = "document",
 ) -> list[Row]:
     """Each sight walks an index of each table that can hold such rows, in order; then the first of all of them."""
     sources = [("current", [])] if not in_the_past else [
@@ -225,15 +242,15 @@ async def _rows(
     ]  # fmt: skip
     branches: list[sql.Composed] = []
     values: list[Any] = []
-    columns = sql.SQL(", ").join(map(sql.Identifier, order))
+    columns, document = sql.SQL(", ").join(map(sql.Identifier, order)), sql.SQL(item).format()
     own = {name: sql.Identifier(schema, name) for name in ("current", "past")}
     for table, held in sources:
         for sight in sights:
             clauses = [sight, *filters, *held]
             conditions = sql.SQL(" AND ").join(sql.SQL(f"({clause.text})").format(**own) for clause in clauses)
             branches.append(
-                sql.SQL("(SELECT {0}, document::text FROM {1} WHERE {2} ORDER BY {0} LIMIT {3})").format(
-                    columns, own[table], conditions, sql.Literal(limit)
+                sql.SQL("(SELECT {0}, {1}::text FROM {2} WHERE {3} ORDER BY {0} LIMIT {4})").format(
+                    columns, document, own[table], conditions, sql.Literal(limit)
                 )
             )
             values += [value for clause in clauses for value in clause.values]

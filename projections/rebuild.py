@@ -16,7 +16,7 @@ from psycopg import sql
 from domain.errors import Refused
 from domain.facts import Fact
 from projections.filling import fill
-from projections.projector import Log, Work, create, drop, drop_retired, naming, place, write
+from projections.projector import Log, Work, create, drop, drop_retired, index, naming, place, write
 from projections.statements import Connection
 from projections.streams import Streams
 from projections.tables import Table
@@ -178,6 +178,7 @@ async def verify(conn: Connection, log: Log, table: Table, report: Report = sile
         for kind in sorted(table.kinds):
             lives = log.lives(f"{kind}-", f"{kind}.", live.position + 1)
             await fill(conn, lives, [(table, schema)], folded)
+        await index(conn, table, schema)
         rows, difference = 0, None
         for name in table.tables:
             compared, found = await _compare(conn, name, live.schema, schema)
