@@ -19,7 +19,7 @@ from services.clock import Clock, ManualClock, RealClock
 from services.closures import missing_closures
 from services.erasures import Erasures
 from services.handle import Handler
-from services.http.app import build_app
+from services.http.app import build_access_app, build_app
 from services.http.sessions import MIGRATIONS as DOOR_MIGRATIONS
 from services.leader import Leadership, log_of
 from services.log.cosign import cosigning
@@ -174,6 +174,16 @@ async def sharing(assent: Assent, settings: Settings, may_lead: bool = True) -> 
     async with _doing(leadership=leadership.run()):
         await leadership.settled()
         yield
+
+
+@asynccontextmanager
+async def gateways(settings: Settings) -> AsyncIterator[Any]:
+    """Answer gateways, and nobody else: the application with the feed and evaluations. Raises as `running` does."""
+    async with _database(settings) as database, _pool(database.logins.door, 1, 2) as door:
+        replica, conninfo = Replica(), database.logins.reader
+        await replica.load(conninfo)
+        async with _doing(replica=replica.follow(conninfo, lambda pid: False)):
+            yield build_access_app(settings, replica, clock_of(settings).now, database.pool, door)
 
 
 @asynccontextmanager

@@ -29,10 +29,11 @@ import uvicorn
 
 from domain.trail import Caller, ExportRun
 from services import demo, logs
-from services.assent import Assent, following, prepared, running, sharing
+from services.assent import Assent, following, gateways, prepared, running, sharing
 from services.clock import ManualClock
 from services.collector import rarely_collect
 from services.doors import OPEN, Doors, DoorsClosed, end_with_parent
+from services.http.access_feed import FEED
 from services.http.answers import STRICT_TRANSPORT
 from services.http.arrivals import Arriving
 from services.http.identity import BACKDATE, DevelopmentIssuer, DevelopmentOnly
@@ -54,6 +55,9 @@ from services.trail import TrailUnavailable, record_at_terminal, signer_folder
 from services.witness import Witness, WitnessFolder, WitnessUnable
 
 TOKEN_SECONDS = 12 * 3600
+
+SERVED = frozenset({"feed"})
+"""The roles that a door has as well: they are about requests."""
 
 BACKLOG = 4096
 """Connections that wait to be accepted."""
@@ -187,11 +191,22 @@ async def door(settings: Settings, listening: socket.socket) -> int:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     end_with_parent()
-    async with running(replace(settings, roles=frozenset())) as assent:
+    async with running(replace(settings, roles=settings.roles & SERVED)) as assent:
         rarely_collect()
         async with sharing(assent, settings, may_lead=False), serving(assent.app, settings, listening=listening):
             print(OPEN, flush=True)
             await stop.wait()
+    return 0
+
+
+async def feed(settings: Settings) -> int:
+    """Answer gateways, until Ctrl-C or SIGTERM."""
+    stop = _stop_signal()
+    async with gateways(settings) as app, serving(app, settings) as (_, address):
+        rarely_collect()
+        print(f"Assent answers gateways at {address}{FEED}", flush=True)
+        await stop.wait()
+        print("Stopping.", flush=True)
     return 0
 
 
@@ -377,6 +392,7 @@ def parser() -> argparse.ArgumentParser:
     door = commands.add_parser("door", help="take requests for a `serve` that decides, which starts it: ASSENT_DOORS")
     door.add_argument("socket", type=int, help="the number of a socket that listens")
     commands.add_parser("project", help="bring projections and checkpoints up to the log, apart from serving")
+    commands.add_parser("feed", help="answer gateways, and feed their replicas, apart from serving")
     commands.add_parser("timers", help="do what time alone does, apart from serving")
     witnessing = commands.add_parser("witness", help="cosign the checkpoints of logs, with a key and a file of its own")
     witnessing.add_argument("--key", action="store_true", help="print the witness's verifier key, and do no more")
@@ -491,6 +507,8 @@ def _run(given: argparse.Namespace, settings: Settings) -> int:
             return _loop(door(settings, socket.socket(fileno=given.socket)))
         case "project":
             return _loop(work(following(settings), "Assent brings projections and checkpoints up to the log."))
+        case "feed":
+            return _loop(feed(settings))
         case "timers":
             parts = running(replace(settings, roles=frozenset({"timers"})))
             return _loop(work(parts, "Assent does what time alone does."))

@@ -91,6 +91,7 @@ class Replica:
                 self._apply(fact)
         self.access.position = max(self.position, size - 1)
         self._wake()
+        self.changes.tell()
         return True
 
     @staticmethod

@@ -3,13 +3,13 @@
 import asyncio
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
 
 import psycopg
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from psycopg_pool import AsyncConnectionPool
 from starlette.exceptions import HTTPException
@@ -66,9 +66,13 @@ from services.http.sources import Sources
 from services.log.folder import SignerFolder
 from services.log.writer import StorageUnavailable
 from services.logs import About, about
+from services.replica import Replica
 from services.settings import Settings
 from services.trail import Trail, TrailUnavailable
 from services.vault import Vault
+
+METADATA_SECONDS = 3600
+"""How long AuthZEN's metadata may be kept."""
 
 SECONDS_MAX = 30.0
 """How long a read may take. A command is bounded by the writer, which never leaves it without an answer."""
@@ -98,25 +102,10 @@ def build_app(
     issuers, uses = issuers_of(settings), KeyUses(door, now)
     sessions = Sessions(door, browsers_of(settings), settings.session_hours * 3600, settings.session_idle_minutes * 60)
     rates, sources = rates_of(settings), Sources(settings.proxies)
-    identities = Identities(issuers.all(), Machines(handler, uses), sessions, rates.failed_sign_ins)
+    identities = Identities(issuers.all(), Machines(handler.replica, now, uses), sessions, rates.failed_sign_ins)
     recorded = Recorded(trail_, handler, sources)
     reads = Reads(handler, pool, vault, identities, recorded, rates.reads)
-    framework = FastAPI(
-        title="Assent",
-        version="1",
-        docs_url=None,
-        redoc_url=None,
-        openapi_url=None,
-        redirect_slashes=False,
-        telemetry={"tracing": False, "metrics": False, "logs": False},
-        exception_handlers={
-            Refused: partial(_refused, recorded),
-            RequestValidationError: _invalid,
-            HTTPException: _of_the_framework,
-            psycopg.OperationalError: _storage_unavailable,
-            Exception: _unexpected,
-        },
-    )
+    framework = _framework(partial(_refused, recorded))
     desk = Desk(handler.replica, now, identities, rates.evaluations)
     if "feed" in settings.roles:
         framework.include_router(access_feed.router(desk, pool))
@@ -131,14 +120,62 @@ def build_app(
     if settings.mode == "development":
         framework.include_router(operations.clock_router(handler, advance))
     framework.include_router(description.router(framework))
-
-    @framework.get("/.well-known/authzen-configuration", tags=["access"], summary="Where evaluations are answered")
-    async def authzen_configuration(request: Request) -> Response:
-        return json_response(access.configuration(settings.url or str(request.base_url).rstrip("/")))
-
+    framework.include_router(_metadata(settings))
     mints = commands.mints(secrets_in(settings.data / "api-keys"), lambda: str(folder.next()))
     commands_ = Commands(handler, identities, mints, settings.body_bytes_max, recorded, rates.commands)
-    inner = Door(commands_, Evaluating(desk), Searching(desk), framework, Hosts(settings), sources)
+    return _logged(Door(commands_, desk, framework, Hosts(settings), sources), identities, settings)
+
+
+def build_access_app(
+    settings: Settings,
+    replica: Replica,
+    now: Callable[[], datetime],
+    pool: AsyncConnectionPool[Any],
+    door: AsyncConnectionPool[Any],
+) -> "Door | AccessLog":
+    """What gateways ask, and the feed that they follow, in a process of their own. Raises DevelopmentOnly."""
+    rates = rates_of(settings)
+    machines = Machines(replica, now, KeyUses(door, now))
+    identities = Identities(issuers_of(settings).all(), machines, None, rates.failed_sign_ins)
+    desk = Desk(replica, now, identities, rates.evaluations)
+    framework = _framework(_refused_unrecorded)
+    framework.include_router(access_feed.router(desk, pool))
+    framework.include_router(operations.life_router())
+    framework.include_router(_metadata(settings))
+    return _logged(Door(None, desk, framework, Hosts(settings), Sources(settings.proxies)), identities, settings)
+
+
+def _framework(refused: Any) -> FastAPI:
+    return FastAPI(
+        title="Assent",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+        exception_handlers={
+            Refused: refused,
+            RequestValidationError: _invalid,
+            HTTPException: _of_the_framework,
+            psycopg.OperationalError: _storage_unavailable,
+            Exception: _unexpected,
+        },
+    )
+
+
+def _metadata(settings: Settings) -> APIRouter:
+    here = APIRouter(tags=["access"])
+
+    @here.get("/.well-known/authzen-configuration", summary="Where evaluations are answered")
+    async def authzen_configuration(request: Request) -> Response:
+        base = settings.url or str(request.base_url).rstrip("/")
+        return json_response(access.configuration(base), {"cache-control": f"max-age={METADATA_SECONDS}"})
+
+    return here
+
+
+def _logged(inner: "Door", identities: Identities, settings: Settings) -> "Door | AccessLog":
     return AccessLog(inner, identities.known, template_of) if settings.access_log == "on" else inner
 
 
@@ -147,16 +184,15 @@ class Door:
 
     def __init__(
         self,
-        commands_: Commands,
-        evaluating: Evaluating,
-        searching: Searching,
+        commands_: Commands | None,
+        desk: Desk,
         framework: FastAPI,
         hosts: Hosts,
         sources: Sources,
     ) -> None:
         self._commands = commands_
-        self._evaluating = evaluating
-        self._searching = searching
+        self._evaluating = Evaluating(desk)
+        self._searching = Searching(desk)
         self.framework = framework
         self._accepts_host = hosts.accepts
         self._sources = sources
@@ -200,7 +236,7 @@ class Door:
                 return False
             if exchange.path in _EVALUATED:
                 return self._evaluating.take(exchange)
-            if (found := _DIRECTORY.find(exchange.path)) is None:
+            if self._commands is None or (found := _DIRECTORY.find(exchange.path)) is None:
                 return False
             return self._commands.take(*found, exchange)
         except Refused:
@@ -217,7 +253,9 @@ class Door:
             asked = self._evaluating if path in _EVALUATED else self._searching
             await asked.answer(scope, receive, send)
             return True
-        if not path.startswith(f"{commands.PREFIX}/") or (found := _DIRECTORY.find(path)) is None:
+        if self._commands is None or not path.startswith(f"{commands.PREFIX}/"):
+            return False
+        if (found := _DIRECTORY.find(path)) is None:
             return False
         route, texts = found
         await self._commands.answer(route, texts, scope, receive, send)
@@ -270,6 +308,10 @@ async def _refused(recorded: Recorded, request: Request, refusal: Any) -> Respon
     return problem_response(refusal)
 
 
+async def _refused_unrecorded(request: Request, refusal: Any) -> Response:
+    return problem_response(refusal)
+
+
 async def _invalid(request: Request, error: Any) -> Response:
     """A parameter in the path that cannot be an id names nothing; others are malformed."""
     errors: Sequence[Any] = error.errors()
@@ -281,9 +323,11 @@ async def _invalid(request: Request, error: Any) -> Response:
 
 
 async def _of_the_framework(request: Request, error: Any) -> Response:
+    """What another process serves is not here."""
     allowed = methods_of(request.url.path)
     if error.status_code in (404, 405):
-        return problem_response(MethodNotAllowed(allowed) if allowed else NoSuchPath())
+        is_elsewhere = not allowed or request.method in allowed
+        return problem_response(NoSuchPath() if is_elsewhere else MethodNotAllowed(allowed))
     return problem_response(BadParameter(str(error.detail)))
 
 

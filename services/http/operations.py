@@ -89,12 +89,8 @@ class MoveTo(msgspec.Struct, forbid_unknown_fields=True):
 def router(
     handler: Handler, pool: AsyncConnectionPool[Any], projecting: Projecting, folder: SignerFolder, trail: Trail
 ) -> APIRouter:
-    here = APIRouter(tags=["operations"])
+    here = life_router()
     pace = Pace()
-
-    @here.get("/healthz", summary="The process answers")
-    async def healthz() -> Response:
-        return json_response({"status": "ok"})
 
     @here.get("/readyz", summary="Database, projections and signer are well")
     async def readyz() -> Response:
@@ -102,6 +98,16 @@ def router(
         response = json_response(found)
         response.status_code = 200 if found.ready else 503
         return response
+
+    return here
+
+
+def life_router() -> APIRouter:
+    here = APIRouter(tags=["operations"])
+
+    @here.get("/healthz", summary="The process answers")
+    async def healthz() -> Response:
+        return json_response({"status": "ok"})
 
     return here
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
+import psycopg
 import pytest
 
 from domain.access import Access, Use, from_json
@@ -298,3 +299,24 @@ async def test_a_snapshot_is_of_one_moment_whatever_happens_meanwhile() -> None:
     snapshot = await making
     rows = [row for event in snapshot.events for row in json.loads(event.partition(b"data: ")[2])]
     assert snapshot.position == before and all(row[2] <= before for row in rows)
+
+
+async def test_no_heart_beats_while_the_log_cannot_be_read() -> None:
+    """What is told as fresh must be: a gateway's own bound counts from the last heartbeat."""
+    replica = Replica()
+    replica.take(a_full_story().facts)
+    pulse = access_feed.Pulse(Desk(replica, lambda: START, Identities(())), cast(Any, None))
+    ends: list[Any] = [(replica.position, "note"), psycopg.OperationalError("gone"), (replica.position + 1, "newer")]
+
+    async def end() -> Any:
+        found = ends.pop(0) if ends else psycopg.OperationalError("still gone")
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    pulse._end = end  # type: ignore[method-assign]
+    pulse.join()
+    await asyncio.sleep(0.6)
+    pulse.leave()
+    assert pulse.beat == 1, "once: then it was gone, then it had more than is known here, then it was gone again"
+    assert pulse.checkpoint == "note" and not ends
