@@ -25,6 +25,7 @@ _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 _short, _int = Struct(">h").pack, Struct(">i").pack
 _bigint, _integer, _boolean = Struct(">iq").pack, Struct(">ii").pack, Struct(">i?").pack
+_bigints = Struct(">iqiq").pack
 _list = Struct(">iiiii").pack
 _encode = msgspec.json.Encoder().encode
 
@@ -78,20 +79,21 @@ class _Written(dict[Any, bytes]):
         return written
 
 
-class Form:
-    """How the rows of some columns (name → SQL type) are written. Raises KeyError for a type that has no form."""
-
-    def __init__(self, columns: Mapping[str, str]) -> None:
-        types = [type_.partition(" ")[0] for type_ in columns.values()]
-        self._columns = [_FORMS[type_] if type_ == DOCUMENT else _Written(_FORMS[type_]).__getitem__ for type_ in types]
-        self._lists = [nth for nth, type_ in enumerate(types) if type_ == TEXTS]
-
-    def written(self, row: Row) -> bytes:
-        """The row without what stands before each: how many columns it has."""
-        values = list(row)
-        for nth in self._lists:
-            values[nth] = tuple(values[nth])
-        return b"".join([column(value) for column, value in zip(self._columns, values, strict=True)])
+def form_of(columns: Mapping[str, str]) -> Callable[[Row], bytes]:
+    """A function that writes rows of such columns (name → SQL type), without what stands before each row: how many
+    columns it has. Written out column by column, for it is called for every row. Raises KeyError for an unknown type.
+    """
+    within: dict[str, Any] = {"join": b"".join}
+    parts = []
+    for nth, type_ in enumerate(columns.values()):
+        kind = type_.partition(" ")[0]
+        within[f"form{nth}"] = _FORMS[kind] if kind == DOCUMENT else _Written(_FORMS[kind])
+        value = f"tuple(value{nth})" if kind == TEXTS else f"value{nth}"
+        parts.append(f"form{nth}({value})" if kind == DOCUMENT else f"form{nth}[{value}]")
+    names = "".join(f"value{nth}, " for nth in range(len(parts)))
+    exec(f"def written(row):\n {names}= row\n return join(({', '.join(parts)},))", within)  # noqa: S102 - our own words
+    written: Callable[[Row], bytes] = within["written"]
+    return written
 
 
 class Copying:
@@ -103,36 +105,39 @@ class Copying:
             sql.Identifier(schema, table), names
         )
         self._begin = _short(len(columns))
-        self._rows: list[bytes] = []
+        self._parts: list[bytes] = []
         self.waiting_bytes = 0
 
     def add(self, *parts: bytes) -> None:
         """One more row, in parts."""
-        row = b"".join((self._begin, *parts))
-        self._rows.append(row)
-        self.waiting_bytes += len(row)
+        self._parts += (self._begin, *parts)
+        self.waiting_bytes += sum(map(len, parts))
 
     def taken(self) -> "Load":
         """What came so far; from now on it is the taker's to write."""
-        rows, self._rows, self.waiting_bytes = self._rows, [], 0
-        return Load(self._statement, rows)
+        parts, self._parts, self.waiting_bytes = self._parts, [], 0
+        return Load(self._statement, parts)
 
 
 class Load:
     """Rows for one table."""
 
-    def __init__(self, statement: sql.Composed, rows: Sequence[bytes]) -> None:
+    def __init__(self, statement: sql.Composed, parts: Sequence[bytes]) -> None:
         self._statement = statement
-        self._rows = rows
+        self._parts = parts
 
     async def write(self, conn: Connection) -> None:
-        if not self._rows:
+        if not self._parts:
             return
         async with conn.cursor() as cursor, cursor.copy(self._statement) as copy:
-            await copy.write(SIGNATURE)
-            await copy.write(b"".join(self._rows))
+            await copy.write(b"".join((SIGNATURE, *self._parts)))
 
 
-def positions(*positions: int) -> bytes:
-    """How positions are written, as the last columns of a row."""
-    return b"".join([_bigint(8, position) for position in positions])
+def since(position: int) -> bytes:
+    """How a position is written, as the last column of a row."""
+    return _bigint(8, position)
+
+
+def since_until(position: int, end: int) -> bytes:
+    """How two positions are written, as the last columns of a row."""
+    return _bigints(8, position, 8, end)

@@ -14,7 +14,7 @@ from psycopg import sql
 
 from domain.facts import Fact
 from domain.world import Stream
-from projections.copying import Copying, Form, Load, positions
+from projections.copying import Copying, Load, form_of, since, since_until
 from projections.statements import DOCUMENT, Changes, Connection, Key, Row, Statements
 from projections.tables import Known
 from projections.views import View, Views
@@ -151,9 +151,9 @@ class StateFilling:
     def __init__(self, table: StateTable, schema: str) -> None:
         self.table = table
         self._key = _key_of(list(table.columns), table.key)
-        self._form = Form(table.columns)
-        since = ["since"] if table.keeps_past else []
-        self._current = Copying(schema, "current", [*table.columns, *since])
+        self._written = form_of(table.columns)
+        range_ = ["since"] if table.keeps_past else []
+        self._current = Copying(schema, "current", [*table.columns, *range_])
         self._past = Copying(schema, "past", [*table.columns, "since", "until"])
         self._held: dict[View, dict[Key, tuple[bytes, int]]] = {view: {} for view in table.views}
 
@@ -172,7 +172,7 @@ class StateFilling:
     def _made(self, name: str, view: View, stream: Stream) -> dict[Key, bytes]:
         if stream.state is None:
             return {}
-        key, written = self._key, self._form.written
+        key, written = self._key, self._written
         return {key(row): written(row) for row in self.table.rows(name, view, stream)}
 
     def _after(
@@ -180,18 +180,18 @@ class StateFilling:
     ) -> dict[Key, tuple[bytes, int]]:
         """What is held from a position on; what no longer holds goes to the past."""
         after = {key: (row, position) for key, row in made.items()}
-        for key, (row, since) in held.items():
+        for key, (row, began) in held.items():
             if made.get(key) == row:
-                after[key] = row, since
+                after[key] = row, began
             else:
-                self._past.add(row, positions(since, position))
+                self._past.add(row, since_until(began, position))
         return after
 
     def end(self, stream: str, views: Views) -> None:
         for view, held in self._held.items():
             if self.table.keeps_past:
-                for row, since in held.values():
-                    self._current.add(row, positions(since))
+                for row, began in held.values():
+                    self._current.add(row, since(began))
                 self._held[view] = {}
             else:
                 for row in self._made(stream, view, getattr(views, view)).values():

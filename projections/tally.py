@@ -20,7 +20,8 @@ from domain.organization import OrganizationChanged, OrganizationRegistered
 from domain.request import AccessRequest
 from domain.rulebook import evolve_of
 from projections.availability import Reached, Rollout
-from projections.copying import Copying, Form, Load, positions
+from projections.copying import Copying, Load, form_of, since_until
+from projections.copying import since as since_
 from projections.histograms import bin_of, one_in
 from projections.reviews import OUTCOMES, Measured, Review, Reviews, day_of, followed, measured, measured_part, tenths
 from projections.state_table import FILLED_PERCENT, TEXT
@@ -316,10 +317,10 @@ class TallyFilling:
 
     def __init__(self, table: TallyTable, schema: str) -> None:
         self.table = table
-        self._form = Form(COLUMNS)
+        self._written = form_of(COLUMNS)
         self._current = Copying(schema, "current", [*COLUMNS, "since"])
         self._past = Copying(schema, "past", [*COLUMNS, "since", "until"])
-        self._size_form = Form({"customer": TEXT, "size_class": TEXT, "since": "bigint"})
+        self._size_written = form_of({"customer": TEXT, "size_class": TEXT, "since": "bigint"})
         self._size = Copying(schema, "size", ["customer", "size_class", "since"])
         self._sizes: dict[str, list[tuple[int, str]]] = {}
         self._life = Life()
@@ -331,7 +332,7 @@ class TallyFilling:
 
     def note(self, fact: Fact, before: Views, views: Views) -> None:
         if (sized := size_of(fact, views.full.state)) is not None:
-            self._size.add(self._size_form.written(sized))
+            self._size.add(self._size_written(sized))
             customer, size, since = sized
             self._sizes.setdefault(customer, []).append((since, size))
         for row in self._life.follow(fact, views.full.state):
@@ -342,14 +343,14 @@ class TallyFilling:
 
     def _end(self, key: Key, until: int) -> None:
         row, since = self._since[key]
-        self._past.add(self._form.written(self._sized(row)), positions(since, until))
+        self._past.add(self._written(self._sized(row)), since_until(since, until))
 
     def _sized(self, row: Row) -> Row:
         return sized(row, self._sizes.get(row[CUSTOMER], ()))
 
     def end(self, stream: str, views: Views) -> None:
         for row, since in self._since.values():
-            self._current.add(self._form.written(self._sized(row)), positions(since))
+            self._current.add(self._written(self._sized(row)), since_(since))
         self._life, self._since = Life(), {}
 
     def taken(self) -> list[Load]:

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from projections import copying
-from projections.copying import Copying, Form, positions
+from projections.copying import Copying, form_of, since
 from projections.state_table import TEXT
 from projections.statements import DOCUMENT, TEXTS, Row
 from tests.projections.shelf import connected
@@ -31,9 +31,9 @@ ROWS: list[Row] = [
 
 
 async def stored(conninfo: str, rows: list[Row]) -> list[Row]:
-    form, copying = Form(COLUMNS), Copying("public", "kept", [*COLUMNS, "since"])
-    for since, row in enumerate(rows):
-        copying.add(form.written(row), positions(since))
+    written, copying = form_of(COLUMNS), Copying("public", "kept", [*COLUMNS, "since"])
+    for nth, row in enumerate(rows):
+        copying.add(written(row), since(nth))
     async with await connected(conninfo) as conn:
         await conn.execute("SET TIME ZONE 'UTC'")
         columns = ", ".join(f"{name} {type_}" for name, type_ in COLUMNS.items())
@@ -59,12 +59,12 @@ async def test_what_is_remembered_of_a_column_is_bounded(empty_database: str, mo
 
 def test_a_type_without_a_form_is_refused_before_anything_is_written() -> None:
     with pytest.raises(KeyError):
-        Form({"price": "numeric"})
+        form_of({"price": "numeric"})
 
 
 async def test_nothing_is_half_written(empty_database: str) -> None:
     copying = Copying("public", "kept", ["id"])
-    copying.add(Form({"id": TEXT}).written(("a",)))
+    copying.add(form_of({"id": TEXT})(("a",)))
     copying.add(b"")  # a row of no column
     with psycopg.connect(empty_database, autocommit=True) as conn:
         conn.execute("CREATE TABLE kept (id text)")
