@@ -255,6 +255,7 @@ class Reading(Enum):
 
     ANYONE = "anyone, without a token"
     SIGNED_IN = "anyone signed in; each sees what they need to know"
+    OFFICIALS = "everybody, of their own acts; heads, of those for their agency; auditors, of all"
     GATEWAY = "gateways and release managers, for their own provider's releases; auditors"
     AUDITOR = "auditors"
     KEYS = "administrators and auditors"
@@ -299,6 +300,8 @@ READS: dict[str, Reading] = {
     "/api/v1/dashboards/conditions": Reading.SIGNED_IN,
     "/api/v1/dashboards/rollout": Reading.SIGNED_IN,
     "/api/v1/dashboards/clearance": Reading.SIGNED_IN,
+    "/api/v1/dashboards/activity": Reading.OFFICIALS,
+    "/api/v1/dashboards/activity_counts": Reading.OFFICIALS,
     "/api/v1/diff": Reading.SIGNED_IN,
     "/api/v1/events": Reading.AUDITOR,
     "/api/v1/log/checkpoint": Reading.SIGNED_IN,

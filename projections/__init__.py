@@ -1,6 +1,7 @@
 """Which projections are there? Each file answers one question, from rows that can be thrown away and made again."""
 
 from projections import (
+    activity,
     conditions,
     deadlines,
     directives,
@@ -30,5 +31,6 @@ PROJECTIONS: tuple[Table, ...] = (
     keys.TABLE,
     legal_holds.TABLE,
     subjects.TABLE,
+    activity.TABLE,
     turnaround.TABLE,
 )

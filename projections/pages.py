@@ -16,6 +16,7 @@ from psycopg.rows import tuple_row
 
 from domain.errors import Malformed, NotFound
 from projections.statements import Connection, Row
+from projections.tables import Table
 from projections.tracking import NotReady, Standing, standing
 
 LIMIT_DEFAULT = 50
@@ -161,13 +162,13 @@ async def every(conn: Connection, table: Listed, conditions: Sequence[Clause], a
     return [msgspec.json.decode(row[-1]) for row in rows]
 
 
-async def common_position(conn: Connection, tables: Sequence[Listed], at: int | None) -> int:
+async def common_position(conn: Connection, tables: Sequence[Table | Listed], at: int | None) -> int:
     """The last position that all of these tables have reached, at most `at`. Raises NotReady."""
     reached = min([(await _live(conn, table)).position for table in tables])
     return reached if at is None else min(at, reached)
 
 
-async def schema_of(conn: Connection, table: Listed) -> str:
+async def schema_of(conn: Connection, table: Table | Listed) -> str:
     """Where the table's rows are now. Raises NotReady."""
     return (await _live(conn, table)).schema
 
@@ -216,7 +217,7 @@ async def changed(
         return [Turn(*found) for found in await cursor.fetchall()]
 
 
-async def _live(conn: Connection, table: Listed) -> Standing:
+async def _live(conn: Connection, table: Table | Listed) -> Standing:
     """Where the rows are. Raises NotReady while they are being built for the first time."""
     live = await standing(conn, table.name)
     if live is None or live.version != table.version:

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 
 from domain.authority import Reach
 from services.http import feed
-from services.http.reads import POSITION_MAX, After, Connection, PersonText, Reads
+from services.http.reads import POSITION_MAX, After, Connection, EventType, PersonText, Reads, StreamText
 from services.log import reader
 
 PAGE_EVENTS = 200
@@ -23,10 +23,8 @@ class Events(After):
     after: Annotated[
         int | None, Field(ge=-1, le=POSITION_MAX, description="Events after this position; `next` of the page before")
     ] = None
-    stream: Annotated[
-        str | None, Field(pattern=r"^[a-z]{1,32}-[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}$", examples=["request-1"])
-    ] = None
-    type: Annotated[str | None, Field(pattern=r"^[A-Z][A-Za-z]{0,62}$", examples=["AgencySignedOff"])] = None
+    stream: StreamText | None = None
+    type: EventType | None = None
     person: PersonText | None = None
     limit: Annotated[int, Field(ge=1, le=1000, description="Events on a page")] = 100
 

@@ -10,7 +10,7 @@ from domain.authority import Reach, offices
 from domain.facts import Fact
 from domain.organization import Organization
 from domain.world import EMPTY, fold
-from projections import clearance, pages, pending_sign_offs
+from projections import activity, activity_counts, clearance, pages, pending_sign_offs
 from projections.pending_sign_offs import Officer
 from services.http.reads import Connection, Reads
 from services.log import reader
@@ -59,6 +59,53 @@ async def matrix(
         return await reader.facts_at(conn, positions)
 
     return await clearance.page(conn, reach, asked, clearance.Which(**filters), now=now, facts_at=facts_at)
+
+
+async def acts(
+    reads: Reads, conn: Connection, reach: Reach, asked: pages.Asked, now: datetime, **filters: Any
+) -> pages.Page:
+    """What a person did."""
+
+    async def facts_at(positions: Collection[int]) -> list[Fact]:
+        return await reader.facts_at(conn, positions)
+
+    acting = await _acting(reads, conn, reach, **filters)
+    return await activity.page(conn, reach, _seat(reads, reach), asked, acting, facts_at=facts_at)
+
+
+async def acts_counted(
+    reads: Reads, conn: Connection, reach: Reach, asked: pages.Asked, now: datetime, **filters: Any
+) -> pages.Page:
+    """How often a person did what."""
+    return await activity_counts.page(
+        conn, reach, _seat(reads, reach), asked, await _acting(reads, conn, reach, **filters)
+    )
+
+
+async def _acting(
+    reads: Reads,
+    conn: Connection,
+    reach: Reach,
+    *,
+    person: str | None,
+    from_: str | None,
+    to: str | None,
+    **filters: Any,
+) -> activity.Acting:
+    """Whose acts (of nobody: the reader's own), and which: `from_` and `to` are positions, or times, as recorded.
+
+    Raises BadParameter.
+    """
+    first = None if from_ is None else await reads.first_position_from(conn, from_, "from")
+    last = None if to is None else await reads.position_at(conn, to, "to")
+    return activity.Acting(person or reach.person, first=first, last=last, **filters)
+
+
+def _seat(reads: Reads, reach: Reach) -> activity.Seat:
+    """The reader's own offices today; a power that was lent opens nothing here."""
+    own = [o for o in reads.handler.replica.standing(reach.person, reads.handler.clock.now()).offices if not o.via]
+    heads = frozenset(office.organization for office in own if office.role == "head")
+    return activity.Seat(frozenset(office.organization for office in own), heads)
 
 
 async def _officer(reads: Reads, conn: Connection, person: str, at: int | None, now: datetime) -> Officer:

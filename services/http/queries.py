@@ -15,6 +15,8 @@ from domain.errors import NotFound
 from domain.organization import OrganizationKind
 from domain.request import State as RequestState
 from projections import (
+    activity,
+    activity_counts,
     clearance,
     conditions,
     directives,
@@ -33,7 +35,18 @@ from projections import (
 from projections.state_table import StateTable
 from services.http import boards, exports, histories
 from services.http.key_uses import KeyUses
-from services.http.reads import POSITION_MAX, Connection, InTheWorld, Page, PersonText, Reads, SlugText, json_response
+from services.http.reads import (
+    POSITION_MAX,
+    Connection,
+    EventType,
+    InTheWorld,
+    Page,
+    PersonText,
+    Reads,
+    SlugText,
+    StreamText,
+    json_response,
+)
 from services.log import reader
 
 GrantState = Literal["pending_conditions", "active", "suspended", "revoked", "surrendered", "expired", "superseded"]
@@ -130,6 +143,22 @@ class Clearance(Page):
     person_class: Annotated[PhaseName | None, Field(description="Who uses it; without, nobody knows")] = None
 
 
+class Activity(Page):
+    """Whose acts, and which: for an organization, on a stream, of a type, and when they were recorded."""
+
+    person: Annotated[PersonText | None, Field(description="Whose; without one, your own")] = None
+    organization: SlugText | None = None
+    stream: StreamText | None = None
+    type: EventType | None = None
+    from_: Annotated[
+        str | None,
+        Field(alias="from", max_length=64, description="The first position, or the time (RFC 3339) from which on"),
+    ] = None
+    to: Annotated[
+        str | None, Field(max_length=64, description="The last position, or the time (RFC 3339) up to which")
+    ] = None
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """One kind of document: its address, the file that answers, the filters of its list, and how its ids look.
@@ -204,6 +233,24 @@ DASHBOARDS = (
         named_by="customer",
         board=boards.matrix,
         summary="Which customer may use which release and tier, and why; a page is of so many customers",
+    ),
+    Kind(
+        "activity",
+        "activity",
+        activity,
+        Activity,
+        named_by="stream",
+        board=boards.acts,
+        summary="What a person did, the latest first",
+    ),
+    Kind(
+        "activity_count",
+        "activity_counts",
+        activity_counts,
+        Activity,
+        named_by="person",
+        board=boards.acts_counted,
+        summary="How often a person did what, by type of event",
     ),
 )
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import msgspec
@@ -34,6 +34,8 @@ POSITION_MAX = 2**62
 Connection = AsyncConnection[Any]
 SlugText = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$", examples=["commerce"])]
 PersonText = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}$", examples=["cora"])]
+StreamText = Annotated[str, Field(pattern=r"^[a-z]{1,32}-[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}$", examples=["request-1"])]
+EventType = Annotated[str, Field(pattern=r"^[A-Z][A-Za-z]{0,62}$", examples=["AgencySignedOff"])]
 Cursor = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,512}$", description="`next` of the page before")]
 Limit = Annotated[int, Field(ge=1, le=200, description="Items on a page")]
 
@@ -170,6 +172,16 @@ class Reads:
                 )
             return position
         return await reader.position_at(conn, instant_in_address(at, name, "a position, or "))
+
+    async def first_position_from(self, conn: Connection, text: str, name: str) -> int:
+        """The position that the beginning of a range means: itself, or the first recorded at that time or later.
+
+        Raises BadParameter, Malformed.
+        """
+        if re.fullmatch(r"[0-9]{1,18}", text):
+            return int(text)
+        instant_ = instant_in_address(text, name, "a position, or ")
+        return 1 + await reader.position_at(conn, instant_ - timedelta(microseconds=1))
 
     async def moment(self, conn: Connection, asked: AsOf, at: int | None) -> datetime:
         """What time it was then: the one asked for, or when the position asked for was recorded; never after now."""

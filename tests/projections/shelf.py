@@ -139,7 +139,7 @@ async def connected(conninfo: str) -> Connection:
 async def rows(conn: Connection, schema: str, table: StateTable) -> dict[str, list[str]]:
     """Every row of a projection's tables, as text, in order."""
     found = {}
-    for name in ("current", "past") if table.keeps_past else ("current",):
+    for name in table.tables:
         query = sql.SQL("SELECT t::text FROM {} AS t ORDER BY 1").format(sql.Identifier(schema, name))
         found[name] = [row for (row,) in await (await conn.execute(query)).fetchall()]
     return found

@@ -136,6 +136,8 @@ FILTERS = {
     "/api/v1/releases": ("phase=limited_preview", "held=true", "held=false"),
     "/api/v1/organizations": ("kind=agency", "limit=2"),
     "/api/v1/dashboards/pending_sign_offs": ("officer=sam", "agency=ostp", "overdue=true"),
+    "/api/v1/dashboards/activity": ("person=nina", "person=sam", "person=nina&type=SignOffVoided", "person=system"),
+    "/api/v1/dashboards/activity_counts": ("person=nina", "person=sam"),
     "/api/v1/dashboards/clearance": ("customer=tinker", "reason=granted", "allowed=false", "person_class=us_person"),
     "/api/v1/dashboards/rollout": ("held=true", "held=false", "phase=limited_preview"),
     "/api/v1/dashboards/conditions": ("agency=commerce", "customer=tinker", "overdue=false"),
@@ -161,7 +163,7 @@ COMMANDS: tuple[tuple[str, Any], ...] = (
     ("/grants/g/compliance-reports", {"text": "All is well"}),
     ("/releases/gpt-5.6/hold", {"reason": "Wait"}),
 )
-GLOBAL = frozenset({"position", "cause", "because", "size", "receipt", "leaf"})
+GLOBAL = frozenset({"position", "cause", "because", "size", "receipt", "leaf", "first", "last"})
 IN_THE_WORLD = ("/api/v1/requests/{id}", "/api/v1/requests/{id}/history", "/api/v1/requests/{id}/required-sign-offs")
 OF_THE_CALLER = "/session"
 """Tells of the token alone."""

@@ -234,6 +234,8 @@ READ: dict[str, tuple[str, tuple[str, ...], str]] = {
     "/api/v1/dashboards/conditions": ("", CONCERNED, "empty"),
     "/api/v1/dashboards/rollout": ("", WITH_SCOPE, ""),
     "/api/v1/dashboards/clearance": ("", (*CONCERNED, "tinker.applicant"), "empty"),
+    "/api/v1/dashboards/activity": ("?person=olga", ("oncd.head", *AUDITORS), "empty"),
+    "/api/v1/dashboards/activity_counts": ("?person=olga", ("oncd.head", *AUDITORS), "empty"),
     "/api/v1/diff": ("?stream=request-nw&from=0&to=2100-01-01T00:00:00Z", REQUEST_NW, "404"),
     "/api/v1/events": ("", AUDITORS, "403"),
     "/api/v1/log/checkpoint": ("", WITH_SCOPE, ""),

@@ -288,3 +288,38 @@ def test_a_grant_is_read_by_those_whom_it_concerns(service: Service, request_of:
     assert service.get("nina", f"/grants/{grant['id']}/history").status_code == 200
     problem(service.get("tom", f"/grants/{grant['id']}"), 404, "need_to_know")
     problem(service.get("ann", f"/grants/{grant['id']}/history"), 404, "need_to_know")
+
+
+def test_what_an_official_did_is_read_by_themselves_their_head_and_auditors(service: Service, request_of: Ask) -> None:
+    id = request_of()
+    position = service.done("olga", f"/requests/{id}/sign-offs", APPROVE)["position"]
+    address = "/dashboards/activity?person=olga&limit=1"
+    for reader in ("hana", "abe", "olga"):
+        (item,) = service.read(reader, address, position)["items"]
+        assert (item["position"], item["stream"], item["type"]) == (position, f"request-{id}", "AgencySignedOff")
+    for reader in ("cora", "nina", "rae", "nobody"):
+        assert service.read(reader, address, position)["items"] == []
+    assert service.get("olga", "/dashboards/activity?limit=1").json()["items"] == [item], "without a person, one's own"
+
+
+def test_acts_are_asked_for_from_a_time_or_position_on_and_up_to_one(service: Service, request_of: Ask) -> None:
+    position = service.done("olga", f"/requests/{request_of()}/sign-offs", APPROVE)["position"]
+
+    def count(stretch: str) -> int:
+        found = service.read("abe", f"/dashboards/activity_counts?person=olga&{stretch}", position)["items"]
+        return sum(item["count"] for item in found if item["type"] == "AgencySignedOff")
+
+    assert count(f"from={position}&to={position}") == 1
+    assert count(f"to={position}") == count("from=2026-06-20T13:00:00Z") == count("to=2100-01-01T00:00:00Z") > 0
+    assert count("from=2100-01-01T00:00:00Z") == count("to=2026-06-20T13:00:00Z") == 0
+    problem(service.get("abe", "/dashboards/activity_counts?person=olga&from=soon"), 400, "parameters")
+
+
+@pytest.mark.parametrize("board", ["conditions", "rollout", "clearance"])
+def test_every_board_is_a_list_that_can_be_read_as_it_was(service: Service, board: str) -> None:
+    now = service.get("abe", f"/dashboards/{board}").json()
+    assert now.keys() == {"items", "next", "position"}
+    for at in ("0", "2026-06-21T13:00:00Z"):
+        then = service.get("abe", f"/dashboards/{board}?at={at}").json()
+        assert then["position"] <= now["position"]
+    problem(service.get("abe", f"/dashboards/{board}?colour=red"), 400, "parameters")
