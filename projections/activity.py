@@ -16,7 +16,7 @@ from domain.facts import SYSTEM, Fact
 from domain.fields import Label, is_visible
 from domain.rulebook import EVENTS, STREAMS
 from projections import pages, requests
-from projections.copying import Copying, Form, Load
+from projections.copying import Copying, Load, form_of
 from projections.history import clearance_for, entry
 from projections.pages import Asked, Clause, Document, Page
 from projections.state_table import TEXT
@@ -88,7 +88,7 @@ class ActsFilling:
 
     def __init__(self, table: Acts, schema: str) -> None:
         self.table = table
-        self._form = Form(COLUMNS)
+        self._written = form_of(COLUMNS)
         self._acts = Copying(schema, "act", list(COLUMNS))
 
     @property
@@ -97,7 +97,7 @@ class ActsFilling:
 
     def note(self, fact: Fact, before: Views, views: Views) -> None:
         if (made := row(fact)) is not None:
-            self._acts.add(self._form.written(made))
+            self._acts.add(self._written(made))
 
     def end(self, stream: str, views: Views) -> None:
         """Every act was written when it was noted."""
