@@ -278,7 +278,7 @@ class Settings:
         "ASSENT_EVALUATIONS_PER_SECOND",
         "0",
         _number(0, 1_000_000),
-        "Evaluations that a person or a machine's key may ask for, in the same way; 0 is no limit.",
+        "Requests of a person or a machine's key for evaluations or searches, in the same way; 0 is no limit.",
     )
     reads_per_second: int = _setting(
         "ASSENT_READS_PER_SECOND",

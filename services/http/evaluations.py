@@ -87,8 +87,9 @@ class Evaluating:
         asked = read(path, exchange.body)
         if (min_position(asked) or 0) > desk.replica.position:
             return False
+        providers = desk.providers(person)
         desk.count(person)
-        exchange.answer(200, LINES_JSON, self._told(asked, desk.providers(person)))
+        exchange.answer(200, LINES_JSON, self._told(asked, providers))
         return True
 
     def _told(self, asked: "Asked", providers: Any) -> bytes:

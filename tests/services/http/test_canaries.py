@@ -197,13 +197,16 @@ def failed_in_every_way(process: Process) -> list[httpx.Response]:
     return failed
 
 
-def test_no_secret_is_in_any_line_or_problem_whatever_goes_wrong(process: Process, provider: IdentityProvider) -> None:
+def test_no_secret_is_in_any_line_or_problem_whatever_goes_wrong(
+    process: Process, provider: IdentityProvider, shared_folder: Path
+) -> None:
     refused_in_every_way(process, provider)
     failed = failed_in_every_way(process)
     process.process.send_signal(signal.SIGINT)
     assert process.process.wait(30) is not None
-    text = process.said()
-    assert [each for each in process.planted if each in text] == []
+    text, (server,) = process.said(), [log.read_text() for log in shared_folder.rglob("server.log")]
+    assert 'relation "event" does not exist' in server, "which logs the statements that failed"
+    assert [each for each in process.planted if each in text + server] == []
     lines = [json.loads(line) for line in text.splitlines()]
     assert {"time", "level", "logger", "process", "message"} <= set.intersection(*(set(line) for line in lines))
     asked = [line for line in lines if line["logger"] == "services.http.access_log"]
