@@ -34,8 +34,11 @@ NAMING_LOCK = 0x4153534E
 LOOK_SECONDS = 1.0
 """How often the leader looks whether a projection was swapped under it."""
 
-PAUSE_SECONDS = 0.02
-"""After each commit under load: so that more is written together, and writers of the same process get their turn."""
+TURN_SECONDS = 0.02
+"""From one batch to the next under load: so that more is written together, and others here get their turn."""
+
+PAUSE_SECONDS = 0.005
+"""After a batch that took longer than that."""
 
 KEEP_RETIRED = "1 minute"
 """Longer than any answer takes that still reads a schema which was swapped out."""
@@ -232,8 +235,9 @@ class Projector:
             while True:
                 await asyncio.wait({coming}, timeout=LOOK_SECONDS)
                 if coming.done():
+                    began = loop.time()
                     await self._project(works, coming.result())
-                    await asyncio.sleep(PAUSE_SECONDS)
+                    await asyncio.sleep(max(PAUSE_SECONDS, began + TURN_SECONDS - loop.time()))
                     coming = asyncio.ensure_future(anext(batches))
                 if loop.time() - looked >= LOOK_SECONDS:
                     looked = loop.time()

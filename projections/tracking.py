@@ -171,7 +171,7 @@ async def wait_until(conn: Connection, name: str, position: int, seconds: float 
                 if found is not None and found.error is not None:
                     raise NotReady(f"The projection {name} stopped at position {found.failed_position}.")
                 await asyncio.sleep(pause_seconds)
-                pause_seconds = min(1.5 * pause_seconds, POLL_SECONDS_MAX)
+                pause_seconds = min(1.25 * pause_seconds, POLL_SECONDS_MAX)
     except TimeoutError:
         raise NotReady(f"The projection {name} has not reached position {position} yet.") from None
 

@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from tests.benchmarks import commands, growth, imports, kill, rebuild, tamper, verify
+from tests.benchmarks import commands, growth, imports, kill, rebuild, tamper, verify, visible
 from tests.benchmarks.report import Unmeasured, as_text
 
 BENCHMARKS = {
@@ -16,6 +16,7 @@ BENCHMARKS = {
     "rebuild": rebuild,
     "tamper": tamper,
     "verify": verify,
+    "visible": visible,
 }
 """A benchmark is a module whose first line says what it measures, with `add_options(parser)` and `run(options)`."""
 

@@ -1,6 +1,7 @@
 """How are sign-offs sent to Assent where there is no wrk? Several connections of one process, as lean as Python can.
 
-`python -m tests.benchmarks.clients PORT TARGETS TAG CLIENTS SECONDS` writes {"latencies": [seconds, …], "refused": n}.
+`python -m tests.benchmarks.clients PORT TARGETS TAG CLIENTS SECONDS PAUSE_MS` writes
+{"latencies": [seconds, …], "refused": n}.
 """
 
 import asyncio
@@ -17,13 +18,14 @@ import uvloop
 class Load:
     """What all connections share: the commands to come, and what became of those that were sent."""
 
-    def __init__(self, targets: Path, tag: str, seconds: float) -> None:
+    def __init__(self, targets: Path, tag: str, seconds: float, pause_seconds: float) -> None:
         self._heads = [
             f"POST /api/v1/requests/{request}/sign-offs HTTP/1.1\r\nHost: localhost\r\n"
             f"Authorization: Bearer {token}\r\nContent-Type: application/json\r\nIdempotency-Key: "
             for request, token in (line.split() for line in targets.read_text().splitlines())
         ]
         self._tag = tag
+        self.pause_seconds = pause_seconds
         self._sent = count()
         self._deadline = time.perf_counter() + seconds
         self.latencies: list[float] = []
@@ -54,7 +56,7 @@ class Client(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
-        self._send()
+        self._pause()
 
     def data_received(self, data: bytes) -> None:
         self._answer += data
@@ -63,11 +65,17 @@ class Client(asyncio.Protocol):
             return
         self._answer = b""
         self._load.answered(head[9:12], time.perf_counter() - self._began)
-        self._send()
+        self._pause()
 
     def connection_lost(self, error: Exception | None) -> None:
         if not self.done.done():
             self.done.set_exception(error or ConnectionError("The service hung up."))
+
+    def _pause(self) -> None:
+        if self._load.pause_seconds:
+            asyncio.get_running_loop().call_later(self._load.pause_seconds, self._send)
+        else:
+            self._send()
 
     def _send(self) -> None:
         command = self._load.next()
@@ -86,7 +94,7 @@ async def send(port: int, load: Load, clients: int) -> None:
 
 
 if __name__ == "__main__":
-    _, port, targets, tag, clients, seconds = sys.argv
-    load = Load(Path(targets), tag, float(seconds))
+    _, port, targets, tag, clients, seconds, pause_ms = sys.argv
+    load = Load(Path(targets), tag, float(seconds), int(pause_ms) / 1000)
     uvloop.run(send(int(port), load, int(clients)))
     json.dump({"latencies": load.latencies, "refused": load.refused}, sys.stdout)

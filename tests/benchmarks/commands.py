@@ -274,24 +274,26 @@ Sent = tuple[int, int, int, Sample]
 """Answers, how many of them were not 201, broken connections, and the sample."""
 
 
-def sent(client: str, addresses: Collection[str], targets: Path, clients: int, seconds: int, tag: str) -> Sent:
-    """The clients, shared out to the addresses, at the same time."""
+def sent(
+    client: str, addresses: Collection[str], targets: Path, clients: int, seconds: int, tag: str, pause_ms: int = 0
+) -> Sent:
+    """The clients, shared out to the addresses, at the same time; each waits `pause_ms` before every command."""
     send, share = SENDERS[client], clients // len(addresses)
     with ThreadPoolExecutor(len(addresses)) as at_once:
         loads = [
-            at_once.submit(send, address, targets, share, seconds, f"{tag}-at-{nth}")
+            at_once.submit(send, address, targets, share, seconds, f"{tag}-at-{nth}", pause_ms)
             for nth, address in enumerate(addresses)
         ]
         answers, refused, broken, samples = zip(*(load.result() for load in loads), strict=True)
     return sum(answers), sum(refused), sum(broken), together(samples)
 
 
-def with_wrk(address: str, targets: Path, clients: int, seconds: int, tag: str) -> Sent:
+def with_wrk(address: str, targets: Path, clients: int, seconds: int, tag: str, pause_ms: int = 0) -> Sent:
     done = subprocess.run(
         [
             *("wrk", f"--threads={min(clients, 2)}", f"--connections={clients}", f"--duration={seconds + 1}s"),
             *(f"--timeout={PATIENCE_SECONDS}s", f"--script={Path(__file__).with_name('sign_offs.lua')}", address),
-            *("--", str(targets), tag, str(seconds)),
+            *("--", str(targets), tag, str(seconds), str(pause_ms)),
         ],
         capture_output=True,
         text=True,
@@ -304,14 +306,14 @@ def with_wrk(address: str, targets: Path, clients: int, seconds: int, tag: str) 
     return found["answers"], found["refused"], found["broken"], sample
 
 
-def with_python(address: str, targets: Path, clients: int, seconds: int, tag: str) -> Sent:
+def with_python(address: str, targets: Path, clients: int, seconds: int, tag: str, pause_ms: int = 0) -> Sent:
     processes = min(clients, CLIENT_PROCESSES)
     shares = [clients // processes + (nth < clients % processes) for nth in range(processes)]
     running = [
         subprocess.Popen(
             [
                 *(sys.executable, "-P", "-m", "tests.benchmarks.clients", address.rpartition(":")[2], str(targets)),
-                *(f"{tag}-{nth}", str(share), str(seconds)),
+                *(f"{tag}-{nth}", str(share), str(seconds), str(pause_ms)),
             ],
             stdout=subprocess.PIPE,
             text=True,

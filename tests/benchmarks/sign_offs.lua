@@ -1,6 +1,7 @@
 -- How are sign-offs sent to Assent as fast as it takes them? A script of wrk.
 --
--- Arguments: a file with "request-id token" on each line, a tag for the keys of this load, and its seconds.
+-- Arguments: a file with "request-id token" on each line, a tag for the keys of this load, its seconds, and for how
+-- many milliseconds a connection waits before each command.
 -- After these seconds a connection sends nothing more, so that no command is on its way when wrk hangs up.
 
 local ffi = require("ffi")
@@ -32,6 +33,12 @@ function init(arguments)
   end
   tag, seconds = arguments[2] .. "-" .. id .. "-", tonumber(arguments[3])
   sent = id * math.floor(#targets / 2)
+  pause = tonumber(arguments[4])
+  if pause > 0 then
+    function delay()
+      return pause
+    end
+  end
 end
 
 function request()
