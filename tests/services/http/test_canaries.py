@@ -25,6 +25,7 @@ from services.http.identity import DevelopmentIssuer
 from services.settings import Settings
 from tests.services.http.conftest import ORGANIZATIONS
 from tests.services.http.identity_provider import AUDIENCE, CLIENT, SECRET, IdentityProvider
+from tests.services.http.test_app import until_served
 
 ROOT = Path(__file__).parents[3]
 LOGIN = "assent_canaries"
@@ -120,6 +121,9 @@ def process(database: str, tmp_path: Path, provider: IdentityProvider) -> Iterat
         issuer = DevelopmentIssuer(Settings(data=tmp_path / "data"))
         found = Process(address[0], database, issuer, begun, log)
         found.planted |= {PASSWORD, quote(PASSWORD, safe=""), SECRET}
+        root = {"authorization": f"Bearer {found.token('root')}"}
+        for path in ("requests", "organizations"):  # whose projections are built first
+            assert until_served(lambda: httpx.get(f"{found.address}/api/v1/{path}", headers=root)).status_code == 200  # noqa: B023
         yield found
     finally:
         begun.kill()
