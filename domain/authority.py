@@ -302,6 +302,8 @@ READS: dict[str, Reading] = {
     "/api/v1/dashboards/clearance": Reading.SIGNED_IN,
     "/api/v1/dashboards/activity": Reading.OFFICIALS,
     "/api/v1/dashboards/activity_counts": Reading.OFFICIALS,
+    "/api/v1/dashboards/turnaround": Reading.SIGNED_IN,
+    "/api/v1/dashboards/turnaround/requests": Reading.SIGNED_IN,
     "/api/v1/diff": Reading.SIGNED_IN,
     "/api/v1/events": Reading.AUDITOR,
     "/api/v1/log/checkpoint": Reading.SIGNED_IN,

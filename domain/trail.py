@@ -159,6 +159,8 @@ RECORDED: Mapping[str, str] = {
     "/api/v1/dashboards/clearance": "organization",
     "/api/v1/dashboards/activity": "",
     "/api/v1/dashboards/activity_counts": "subject",
+    "/api/v1/dashboards/turnaround": "",
+    "/api/v1/dashboards/turnaround/requests": "",
     "/api/v1/diff": "",
     "/api/v1/events": "",
     "/api/v1/log/tile/entries/{place}": "",

@@ -120,6 +120,42 @@ class Question:
     until: date | None = None
 
 
+FIELDS = (
+    "value",
+    "reviews",
+    "outcomes",
+    *_FIGURES,
+    "information_requests_share",
+    "days",
+    "authorised",
+    "available",
+    "small",
+    "requests",
+)
+"""What is told of each value; `requests`: where what is behind it is listed."""
+
+FIELDS_BEHIND = (
+    "request",
+    "cycle",
+    "agency",
+    "customer",
+    "size_class",
+    "provider",
+    "release",
+    "grant",
+    "outcome",
+    "started",
+    "ended",
+    "day",
+    "intake_days",
+    "net_days",
+    "gross_days",
+    "deadline_missed",
+    "silence",
+    "information_requested",
+)
+
+
 # Who sees what
 
 

@@ -36,6 +36,7 @@ from services.http import (
     queries,
     search,
     trail,
+    turnaround,
 )
 from services.http.access import Desk
 from services.http.access_log import AccessLog, about_of
@@ -112,6 +113,7 @@ def build_app(
     framework.include_router(queries.router(reads, uses))
     framework.include_router(dossier.router(reads))
     framework.include_router(differences.router(reads))
+    framework.include_router(turnaround.router(reads))
     framework.include_router(audit.router(reads))
     framework.include_router(log.router(reads))
     framework.include_router(login.router(issuers, sessions, identities, rates))

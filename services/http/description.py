@@ -306,7 +306,7 @@ LOGIN_PARAMETERS: dict[str, list[Document]] = {
 }
 
 LISTS = frozenset(
-    path for path in READS if re.fullmatch(r"/api/v1/[a-z-]+|/api/v1/dashboards/[a-z_]+|/api/v1/log/keys", path)
+    path for path in READS if re.fullmatch(r"/api/v1/[a-z-]+|/api/v1/dashboards/[a-z_/]+|/api/v1/log/keys", path)
 )
 
 

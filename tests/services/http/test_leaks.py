@@ -140,6 +140,8 @@ FILTERS = {
     "/api/v1/dashboards/activity_counts": ("person=nina", "person=sam"),
     "/api/v1/dashboards/clearance": ("customer=tinker", "reason=granted", "allowed=false", "person_class=us_person"),
     "/api/v1/dashboards/rollout": ("held=true", "held=false", "phase=limited_preview"),
+    "/api/v1/dashboards/turnaround": ("by=provider", "by=size_class", "by=release", "from=2026-07-01&to=2026-07-02"),
+    "/api/v1/dashboards/turnaround/requests": ("by=release", "by=provider&measure=authorised", "outcome=pending"),
     "/api/v1/dashboards/conditions": ("agency=commerce", "customer=tinker", "overdue=false"),
     "/api/v1/diff": tuple(
         f"stream={stream}&from={since}&to=2026-07-03T15:00:00Z"

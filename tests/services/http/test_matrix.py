@@ -99,7 +99,15 @@ def service(postgres: str, template: str, tmp_path_factory: pytest.TempPathFacto
         with served(settings) as running:
             running.read("assent.auditor", "/requests", len(story.facts) - 1)
             running.read("assent.auditor", "/dashboards/pending_sign_offs", len(story.facts) - 1)
-            for path in ("grants", "releases", "dashboards/conditions", "keys", "legal-holds", "subjects"):
+            for path in (
+                "grants",
+                "releases",
+                "dashboards/conditions",
+                "dashboards/turnaround",
+                "keys",
+                "legal-holds",
+                "subjects",
+            ):
                 running.read("assent.auditor", f"/{path}", len(story.facts) - 1)
             yield running
 
@@ -233,6 +241,16 @@ READ: dict[str, tuple[str, tuple[str, ...], str]] = {
     ),
     "/api/v1/dashboards/conditions": ("", CONCERNED, "empty"),
     "/api/v1/dashboards/rollout": ("", WITH_SCOPE, ""),
+    "/api/v1/dashboards/turnaround": (
+        "",
+        (ADMINISTRATOR, *(c for c in CONCERNED if "northwind" not in c)),
+        "empty",
+    ),
+    "/api/v1/dashboards/turnaround/requests": (
+        "",
+        tuple(c for c in CONCERNED if "northwind" not in c),
+        "empty",
+    ),
     "/api/v1/dashboards/clearance": ("", (*CONCERNED, "tinker.applicant"), "empty"),
     "/api/v1/dashboards/activity": ("?person=olga", ("oncd.head", *AUDITORS), "empty"),
     "/api/v1/dashboards/activity_counts": ("?person=olga", ("oncd.head", *AUDITORS), "empty"),
