@@ -44,6 +44,9 @@ IN_A_GRANTED_PHASE: tuple[Reason, ...] = (
 )
 """From the worst answer to the best; where several grants exist, the best stands (I10)."""
 
+_RANK = {reason: rank for rank, reason in enumerate(IN_A_GRANTED_PHASE)}
+_GRANTED = _RANK["granted"]
+
 NEVER = 2**63 - 1
 ANSWERS_MAX = 1_000_000
 """How many answers are remembered; with one more, all are forgotten and found anew."""
@@ -299,9 +302,9 @@ class Access:
                 places = [kept if each.id == kept.id else each for each in held]
                 self.grants[kept.customer] = tuple(places if kept in places else [*held, kept])
                 self._forget(kept.customer)
-            case Customer():
-                self.customers[self._one(record.id)] = record
-                self._forget(record.id)
+            case Customer(id):
+                self.customers[self._one(id)] = record._replace(id=self._one(id))
+                self._forget(id)
             case Gone(id, _, "grant", customer):
                 left = tuple(each for each in self.grants.get(customer, ()) if each.id != id)
                 self.grants[customer] = left
@@ -311,8 +314,8 @@ class Access:
             case Gone(id):
                 self.directives.pop(id, None)
                 self._forget_all()
-            case Release():
-                self.releases[self._one(record.id)] = record
+            case Release(id):
+                self.releases[self._one(id)] = record._replace(id=self._one(id))
                 self._forget_all()
             case Directive():
                 self.directives[record.id] = record
@@ -329,7 +332,10 @@ class Access:
     def _compact(self, grant: Grant) -> Grant:
         """The same with every text and list that others have too held once."""
         one = self._one
+        at = grant.changed
         return grant._replace(
+            issued=at if grant.issued == at else grant.issued,
+            conditions=tuple(each._replace(since=at) if each.since == at else each for each in grant.conditions),
             customer=one(grant.customer),
             release=one(grant.release),
             tiers=one(grant.tiers),
@@ -355,9 +361,11 @@ class Access:
             return self.decide(use, now)[0]
         else:
             self._forget_due(now)
-        answer, turn = self.decide(use, now)
-        if answer.release is not None and use.customer in self.customers:
-            self._remember(answer, turn, now)
+        customer, release = self.customers.get(use.customer), self.releases.get(use.release)
+        if customer is None or release is None:
+            return self.decide(use, now)[0]  # of strangers there is no end
+        answer, turn = self.decide(Use(customer.id, release.id, *use[2:]), now)
+        self._remember(answer, turn, now)
         return answer
 
     def decide(self, use: Use, now: int) -> tuple[Answer, int]:
@@ -408,12 +416,10 @@ class Access:
         if len(self.answers) >= self._answers_max:
             self._forget_all()
         use = answer.use
-        customer = self._one(use.customer)
-        kept = Use(customer, self._one(use.release), *use[2:])
-        self.answers[kept] = answer._replace(use=kept)
-        self._asked.setdefault(customer, []).append(kept)
+        self.answers[use] = answer
+        self._asked.setdefault(use.customer, []).append(use)
         if turn < NEVER:
-            heappush(self._turns, (turn, customer))
+            heappush(self._turns, (turn, use.customer))
             self.due = min(self.due, turn)
         self.since = now
 
@@ -451,18 +457,20 @@ def stops(directive: Directive, use: Use, provider: str) -> bool:
 
 def best(grants: Sequence[Grant], use: Use, release: Release, now: int) -> tuple[Answer, int]:
     """The best answer that any of the grants gives, and when time alone may change it."""
-    ends = [NEVER if grant.until is None or grant.renewing else grant.until for grant in grants]
-    turn = min((end for grant, end in zip(grants, ends, strict=True) if not grant.ended and end > now), default=NEVER)
-    found = [
-        (IN_A_GRANTED_PHASE.index(of_grant(grant, use, release, now)), end, -nth)
-        for nth, (grant, end) in enumerate(zip(grants, ends, strict=True))
-    ]
-    if not found:
+    found: Grant | None = None
+    rank, end, turn = -1, -1, NEVER
+    for grant in grants:
+        its_end = NEVER if grant.until is None or grant.renewing else grant.until
+        its_rank = _RANK[of_grant(grant, use, release, now)]
+        if now < its_end < turn and not grant.ended:
+            turn = its_end
+        if its_rank > rank or (its_rank == rank and its_end > end):
+            found, rank, end = grant, its_rank, its_end
+    if found is None:
         return Answer(use, False, "no_grant", None, release), NEVER
-    rank, end, nth = max(found)
-    reason = IN_A_GRANTED_PHASE[rank]
-    allowed = reason == "granted"
-    return Answer(use, allowed, reason, end if allowed and end < NEVER else None, release, grants[-nth]), turn
+    allowed = rank == _GRANTED
+    until = end if allowed and end < NEVER else None
+    return Answer(use, allowed, IN_A_GRANTED_PHASE[rank], until, release, found), turn
 
 
 def of_grant(grant: Grant, use: Use, release: Release, now: int) -> Reason:

@@ -16,7 +16,7 @@ from services.log.record import read
 from services.log.snapshot import Snapshot
 from services.log.verify import verify
 from services.settings import Settings
-from tests.benchmarks import BENCHMARKS, command, commands, grown, kill, peers, tamper
+from tests.benchmarks import BENCHMARKS, checks, command, commands, grown, kill, peers, tamper
 from tests.benchmarks.report import Report, Unmeasured, as_text
 from tests.benchmarks.samples import Sample, medians, sample_of, together
 from tests.crash.checker import Fault
@@ -40,6 +40,7 @@ def test_the_help_names_every_benchmark(capsys: pytest.CaptureFixture[str]) -> N
         ["commands", "--clients", "0"],
         ["commands", "--clients", "65"],
         ["commands", "--peers", "me"],
+        ["checks", "--peers", "me"],
     ],
 )
 def test_what_cannot_be_measured_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -232,3 +233,17 @@ def test_a_log_is_exported_and_verified_by_the_clock(capsys: pytest.CaptureFixtu
     assert figures["events"] >= 3_000 and figures["export_bytes"] > 100_000
     for step in ("export", "verify", "verify_database", "script"):
         assert figures[f"{step}_seconds"] > 0 and figures[f"{step}_rss_mib"] > 0
+
+
+def test_checks_are_measured_beside_a_dict_that_knows_the_same(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "QUESTIONS", 500)
+    sizes = ["--grants", "1000", "--growth", "500", "1000", "--peers", ""]
+    assert command(["checks", "--json", "--only", "memory", *sizes]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["figures"]["grants"] == 1000 and 100 < found["figures"]["bytes_per_grant"] < 1000
+    assert {"vs_dict", "us_at_many_vs_few"} == set(found["ratios"])
+    ours, plain = checks.remembered(checks.known(1000)), checks.looked_up(1000)
+    assert all(ours(*key).allowed is plain(*key) is True for key in checks.keys(1000))
+    assert not ours("customer-0", "release-0", "pro", "us_person").allowed

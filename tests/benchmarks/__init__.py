@@ -5,10 +5,11 @@ import json
 import sys
 from collections.abc import Sequence
 
-from tests.benchmarks import commands, growth, imports, kill, rebuild, tamper, verify, visible
+from tests.benchmarks import checks, commands, growth, imports, kill, rebuild, tamper, verify, visible
 from tests.benchmarks.report import Unmeasured, as_text
 
 BENCHMARKS = {
+    "checks": checks,
     "commands": commands,
     "growth": growth,
     "import": imports,

@@ -157,9 +157,8 @@ def library_appends(conninfo: str, record_bytes: int, clients: int, seconds: int
 @contextmanager
 def umadb(folder: Path) -> Iterator[tuple[str, Path]]:
     """UmaDB's server with its default settings: its URL, and where its package is. Raises Unhad."""
-    packages = folder / "umadb"
     progress(f"Installing {UMADB}")
-    _install([sys.executable, "-m", "pip", "install", "--quiet", "--only-binary=:all:", f"--target={packages}", UMADB])
+    packages = installed(UMADB, folder / "umadb")
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
     server = subprocess.Popen(
@@ -201,6 +200,12 @@ def emmett_appends(script: Path, conninfo: str, record_bytes: int, clients: int,
     """Events of that size through its event store on a pool of connections, each with the version it expects."""
     output = _run(["node", str(script), str(clients), str(seconds), str(record_bytes), str(nth)], _libpq(conninfo))
     return Sample(**json.loads(output))
+
+
+def installed(package: str, folder: Path) -> Path:
+    """The folder, with the package and what it needs. Raises Unhad."""
+    _install([sys.executable, "-m", "pip", "install", "--quiet", "--only-binary=:all:", f"--target={folder}", package])
+    return folder
 
 
 def _install(arguments: list[str]) -> None:

@@ -120,7 +120,14 @@ def serving_on(
 @contextmanager
 def echoing() -> Iterator[str]:
     """The address of the same server with nothing behind it. Raises Unmeasured where it does not start."""
-    with _process(["tests.benchmarks.echo"], {}) as process:
+    with answering("tests.benchmarks.echo") as address:
+        yield address
+
+
+@contextmanager
+def answering(module: str) -> Iterator[str]:
+    """The address of a module of ours that serves something else. Raises Unmeasured where it does not start."""
+    with _process([module], {}) as process:
         yield _address(process)
 
 
