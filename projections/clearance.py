@@ -1,9 +1,9 @@
 """Clearance: which customer may use which release and tier, as of a position and at a time, and why?
 
-`domain.access` decides, from the very facts that a gateway's answer rests on. Rows only say which facts those are: in
-the view for applicants there is one row for each fact of its stream that applicants may see (its document bears the
-version), and nothing that access rests on is hidden from them. So the cost is that of the page's own customers and of
-all releases, however long the log is.
+`domain.access` decides, from the very facts that a gateway's answer rests on. Rows only say which facts those are. Of
+the grants, those on which an answer can rest (`grounds.py`); of each stream, in the view for applicants, one row for
+each fact that applicants may see, for its document bears the version; and nothing that access rests on is hidden from
+them. So the cost is that of the page's customers times the releases, however long the log is.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
@@ -17,13 +17,21 @@ from domain.access import Access, Answer, Use, microseconds
 from domain.authority import Reach
 from domain.enforcement import Enforcement
 from domain.facts import Fact
+from domain.grant import GrantIssued
 from domain.sign_offs import agencies, tree_from
-from projections import directives, grants, organizations, pages, policies, releases
+from projections import directives, grants, grounds, organizations, pages, policies, releases
 from projections.pages import Asked, Clause, Document, Page
 from projections.state_table import StateTable
 from projections.statements import Connection
 
-TABLES = (organizations.TABLE, releases.TABLE, grants.TABLE, directives.TABLE, policies.TABLE)
+TABLES = (
+    organizations.TABLE,
+    releases.TABLE,
+    grounds.TABLE,
+    grants.TABLE,
+    directives.TABLE,
+    policies.TABLE,
+)
 TABLE = organizations.TABLE
 """What a page is a page of: customers."""
 
@@ -37,10 +45,11 @@ FIELDS = (
     "reason",
     "because",
     "valid_until",
-    "grants",
+    "grant",
+    "directive",
     "classes",
 )
-"""What a cell tells, in order."""
+"""What a cell tells, in order; `grant` and `directive`: on which it rests, if on one."""
 
 CUSTOMERS_MAX = 1000
 """How many customers one answer looks at, where a filter leaves nothing of the first of them."""
@@ -100,7 +109,7 @@ class _Matrix:
     customers: Sequence[str]
     releases: Sequence[Document]
     concerned: Mapping[str, frozenset[str]]
-    grants: Mapping[tuple[str, str], Sequence[Document]]
+    grants: Mapping[tuple[str, str], Sequence[GrantIssued]]
     classes: frozenset[str]
 
     def cells(self, which: Which, now: datetime) -> Iterator[Document]:
@@ -114,11 +123,11 @@ class _Matrix:
                         if which.keeps(answer):
                             yield self._cell(answer, customer, release, tier, held, which, at)
 
-    def _is_shown(self, customer: str, release: Document, held: Sequence[Document]) -> bool:
+    def _is_shown(self, customer: str, release: Document, held: Sequence[GrantIssued]) -> bool:
         """Need to know, as for the grants themselves: one that is hidden hides the answer that rests on it."""
         if self.reach.clearance is not None or customer in self.reach.own:
             return True
-        if any(self.reach.full.isdisjoint((*grant["agencies"], grant["provider"])) for grant in held):
+        if any(self.reach.full.isdisjoint((*grant.agencies, grant.provider)) for grant in held):
             return False
         return bool(held) or not self.reach.full.isdisjoint(self.concerned[release["id"]])
 
@@ -128,11 +137,11 @@ class _Matrix:
         customer: str,
         release: Document,
         tier: str,
-        held: Sequence[Document],
+        held: Sequence[GrantIssued],
         which: Which,
         at: int,
     ) -> Document:
-        named = self.classes.union(*(grant["user_classes"] for grant in held))
+        named = self.classes.union(*(grant.user_classes for grant in held))
         uses = [Use(customer, release["id"], tier, each) for each in sorted(named)] if not which.person_class else []
         return {
             "customer": customer,
@@ -141,7 +150,6 @@ class _Matrix:
             "tier": tier,
             "person_class": which.person_class,
             **_told(answer),
-            "grants": [{"id": grant["id"], "state": grant["state"]} for grant in held],
             "classes": [{"person_class": use.person_class, **_told(self.access.check(use, at))} for use in uses],
         }
 
@@ -152,6 +160,8 @@ def _told(answer: Answer) -> Document:
         "reason": answer.reason,
         "because": answer.because,
         "valid_until": answer.valid_until,
+        "grant": answer.grant and answer.grant.id,
+        "directive": answer.directive and answer.directive.id,
     }
 
 
@@ -163,23 +173,21 @@ async def _matrix(
         conn, releases.TABLE, [own, *pages.equal(id=which.release, provider=which.provider)], at
     )
     ids = [each["id"] for each in offered]
-    theirs = Clause("view = 'full' AND customer = ANY (%s) AND release = ANY (%s)", (list(customers), ids))
-    held = await pages.every(conn, grants.TABLE, [theirs], at)
     orders = await pages.every(conn, directives.TABLE, [own, *pages.equal(state="in_force")], at)
     rules = await pages.every(conn, policies.TABLE, [own], at)
     subjects: list[tuple[StateTable, list[str]]] = [
         (organizations.TABLE, list(customers)),
         (releases.TABLE, ids),
-        (grants.TABLE, [each["id"] for each in held]),
+        (grants.TABLE, await grounds.grants_that_count(conn, customers, ids, at)),
         (directives.TABLE, [each["id"] for each in orders]),
     ]
     positions = [position for table, ids in subjects for position in await _positions(conn, table, ids, at)]
     enforcement = Enforcement()
+    by_cell: dict[tuple[str, str], list[GrantIssued]] = {}
     for fact in await facts_at(sorted(positions)):
         enforcement.take(fact)
-    by_cell: dict[tuple[str, str], list[Document]] = {}
-    for each in held:
-        by_cell.setdefault((each["customer"], each["release"]), []).append(each)
+        if isinstance(fact.event, GrantIssued):
+            by_cell.setdefault((fact.event.customer, fact.event.release), []).append(fact.event)
     return _Matrix(reach, enforcement.access, customers, offered, _concerned(offered, rules), by_cell, _classes(orders))
 
 

@@ -135,6 +135,7 @@ class Conditions(Page):
 class Clearance(Page):
     """Which cells of the matrix: of a customer, release or provider; with which answer; for which class of people."""
 
+    limit: Annotated[int, Field(ge=1, le=200, description="Customers on a page")] = 20
     customer: SlugText | None = None
     release: SlugText | None = None
     provider: SlugText | None = None
