@@ -109,7 +109,7 @@ async def serving(
         timeout_keep_alive=75,
         backlog=BACKLOG,
     )
-    listening = listening or await _listening(settings)
+    listening = listening or (await _listening(settings))[0]
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[listening]))
     try:
@@ -131,25 +131,43 @@ def _address(listening: socket.socket, settings: Settings) -> str:
     return f"http://{settings.host}:{listening.getsockname()[1]}"
 
 
-async def _listening(settings: Settings) -> socket.socket:
-    """A socket on the port, which a process that was just killed may have for a moment yet. Raises Unable."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+async def _listening(settings: Settings, count: int = 1) -> list[socket.socket]:
+    """So many sockets on the port, among which the system shares out who connects. Raises Unable.
+
+    A process that was just killed may have the port for a moment yet.
+    """
     for left in reversed(range(PORT_ATTEMPTS)):
         try:
-            listening.bind((settings.host, settings.port))
-            listening.listen(BACKLOG)
-            return listening
+            if count > 1:
+                _bound(settings.host, settings.port, shared=False).close()  # or it would join whoever shares it
+            first = _bound(settings.host, settings.port, shared=count > 1)
+            port = first.getsockname()[1]
+            found = [first, *(_bound(settings.host, port, shared=True) for _ in range(count - 1))]
+            for each in found:
+                each.listen(BACKLOG)
+            return found
         except OSError as error:
             if not left or error.errno != errno.EADDRINUSE:
-                listening.close()
                 raise Unable(
                     f"Port {settings.port} on {settings.host} cannot be had ({error.strerror})."
                     " ASSENT_PORT names another."
                 ) from None
         await asyncio.sleep(PORT_SECONDS / PORT_ATTEMPTS)
     raise AssertionError("the last attempt returns or raises")
+
+
+def _bound(host: str, port: int, shared: bool) -> socket.socket:
+    """`shared`: with other sockets of this user that are."""
+    found = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        found.bind((host, port))
+    except OSError:
+        found.close()
+        raise
+    return found
 
 
 async def serve(settings: Settings, told: bool) -> int:
@@ -176,11 +194,12 @@ async def serve(settings: Settings, told: bool) -> int:
 @asynccontextmanager
 async def _taking_requests(assent: Assent, settings: Settings) -> AsyncIterator[str]:
     """By this process, or by doors of its own; yields the address."""
-    if not settings.doors or settings.clock == "manual":
+    count = settings.door_count(len(os.sched_getaffinity(0)))
+    if count == 0:
         async with serving(assent.app, settings) as (_, address):
             yield address
         return
-    listening = [await _listening(settings)]
+    listening = await _listening(settings, count)
     async with Doors(listening):
         yield _address(listening[0], settings)
 

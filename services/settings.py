@@ -23,6 +23,8 @@ from services.log.note import ED25519, NoteRefused, Verifier
 T = TypeVar("T")
 
 PREFIX = "ASSENT_"
+
+DOORS_MAX = 16
 Network = IPv4Network | IPv6Network
 
 
@@ -157,6 +159,13 @@ def _some_of(*choices: str) -> Callable[[str], frozenset[str]]:
     return read
 
 
+def _doors(value: str) -> int | None:
+    try:
+        return None if value == "auto" else _number(0, DOORS_MAX)(value)
+    except ValueError:
+        raise ValueError(f"auto, or a whole number from 0 to {DOORS_MAX}") from None
+
+
 def _number(least: int, most: int) -> Callable[[str], int]:
     def read(value: str) -> int:
         if not (value.isascii() and value.isdigit() and least <= int(value[:12]) <= most):
@@ -198,11 +207,12 @@ class Settings:
         "What `serve` does beside serving; what it leaves out, `project`, `timers` and `feed` do as processes of their"
         " own.",
     )
-    doors: int = _setting(
+    doors: int | None = _setting(
         "ASSENT_DOORS",
-        "0",
-        _number(0, 64),
-        "Processes that take requests for the one that decides; 0: it takes them itself.",
+        "auto",
+        _doors,
+        "Processes that take requests for the one that decides; 0: it takes them itself. `auto` is 1 where there are"
+        " more than two processors, else 0.",
     )
     clock: Literal["real", "manual"] = _setting(
         "ASSENT_CLOCK",
@@ -321,6 +331,12 @@ class Settings:
     states_max: int = _setting(
         "ASSENT_STATES_MAX", "100000", _number(1, 100_000_000), "Streams whose state is kept in memory for deciding."
     )
+
+    def door_count(self, processors: int) -> int:
+        """How many doors there are with so many processors. A manual clock is in one process alone."""
+        if self.clock == "manual":
+            return 0
+        return int(processors > 2) if self.doors is None else self.doors
 
 
 SETTINGS: tuple[Setting, ...] = tuple(each.metadata["setting"] for each in fields(Settings))

@@ -18,7 +18,7 @@ from services.log.verify import verify
 from services.settings import Settings
 from tests.benchmarks import BENCHMARKS, checks, command, commands, grown, kill, peers, tamper
 from tests.benchmarks.report import Report, Unmeasured, as_text
-from tests.benchmarks.samples import Sample, medians, sample_of, together
+from tests.benchmarks.samples import Sample, medians, sample_of
 from tests.crash.checker import Fault
 from tests.spec import in_review
 from tests.tampering.edits import EDITS
@@ -61,8 +61,14 @@ def test_one_object_tells_figures_ratios_and_what_is_missing(client: str, capsys
     figures = found["figures"]["clients"]["2"]
     assert figures["assent"]["p99_ms"] >= figures["assent"]["p50_ms"] > 0
     assert min(figures["assent"]["cpu_us"], figures["assent"]["following_cpu_us"]) > 0
-    for peer, ours in (("eventsourcing", "assent"), ("pgbench", "assent"), ("pgbench", "assent_two")):
-        ratio = found["ratios"][f"vs_{peer}{ours.removeprefix('assent')}"]
+    assert figures["assent"] == figures[found["figures"]["assent"]]
+    assert figures["assent_two"]["doors_cpu_us"] > 0 and "doors_cpu_us" not in figures["assent_one"]
+    for peer, which, ours in (
+        ("eventsourcing", "", "assent"),
+        ("pgbench", "", "assent_one"),
+        ("pgbench", "_two", "assent_two"),
+    ):
+        ratio = found["ratios"][f"vs_{peer}{which}"]
         assert ratio == pytest.approx(figures[ours]["per_second"] / figures[peer]["per_second"], abs=0.001)
     alone = {
         name: figure["p50_ms"] for name, figure in found["figures"]["clients"]["1"].items() if type(figure) is dict
@@ -130,7 +136,8 @@ def test_there_is_no_number_unless_the_log_grew_by_just_the_commands_answered_20
     answers: int, refused: int, broken: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes = iter([100, 110])
-    service: Any = SimpleNamespace(log_size=lambda: next(sizes), cpu_seconds=lambda: 0.0, addresses=[""])
+    used = {"cpu_seconds": lambda: 0.0, "doors_cpu_seconds": lambda: None}
+    service: Any = SimpleNamespace(log_size=lambda: next(sizes), address="", **used)
     monkeypatch.setitem(commands.SENDERS, "wrk", lambda *_: (answers, refused, broken, Sample(1.0)))
     with pytest.raises(Unmeasured, match="the log grew by 10"):
         commands.load("wrk", service, Path("targets"), 1, 1, "tag")
@@ -152,10 +159,6 @@ def test_a_peer_that_cannot_be_had_is_missing_and_the_others_are_measured(
         f"umadb: {peers.UMADB} could not be installed",
         "emmett: node and npm are not installed",
     ]
-
-
-def test_loads_on_several_addresses_are_as_slow_as_the_slowest() -> None:
-    assert together([Sample(10.0, 1.0, 9.0), Sample(20.0, 2.0, 3.0)]) == Sample(30.0, 2.0, 9.0)
 
 
 def test_a_sample_counts_and_ranks_what_each_operation_took() -> None:

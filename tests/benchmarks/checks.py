@@ -247,7 +247,7 @@ def over_http(report: Report, seconds: int, rounds: int) -> None:
         answering("tests.benchmarks.fastapi_route") as route,
     ):
         token = asyncio.run(granted(service))
-        addresses = {"assent": service.addresses[0], "asgi_echo": echo, "fastapi_route": route}
+        addresses = {"assent": service.address, "asgi_echo": echo, "fastapi_route": route}
         for address in addresses.values():
             posted(address, token, 1)
         for nth in range(rounds):
@@ -282,7 +282,7 @@ def posted(address: str, token: str, seconds: int) -> Sample:
 async def granted(service: Service) -> str:
     """Let northgate have a grant for atlas-4; the token of a gateway, which is allowed what the script asks."""
     tokens = {person: service.issuer.issue(person) for person in ("root", "rae", "nina", "olga", "officer-0")}
-    async with httpx.AsyncClient(base_url=service.addresses[0], timeout=60) as client:
+    async with httpx.AsyncClient(base_url=service.address, timeout=60) as client:
 
         async def post(nth: int, person: str, path: str, body: Any) -> Any:
             headers = {"authorization": f"Bearer {tokens[person]}", "idempotency-key": f"set-up-{nth}-{path}"}

@@ -7,13 +7,14 @@ others do to make an event of the same size durable, take turns on one machine: 
 import argparse
 import asyncio
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,11 @@ from typing import Any
 import httpx
 import psycopg
 
+from services.settings import Settings
 from tests.benchmarks import merkle, peers
 from tests.benchmarks.peers import PEERS, Appends
 from tests.benchmarks.report import Report, Unmeasured, progress
-from tests.benchmarks.samples import Sample, medians, sample_of, together
+from tests.benchmarks.samples import Sample, medians, sample_of
 from tests.benchmarks.service import Service, echoing, serving
 
 OFFICERS = [f"officer-{nth}" for nth in range(8)]
@@ -36,7 +38,7 @@ PATIENCE_SECONDS = 30
 """How long an answer may be outstanding when the time is over."""
 
 AT_EVERY_COUNT = frozenset({"eventsourcing", "pgbench"})
-"""The others, and the second process, take part at the largest number of clients only."""
+"""The others take part at the largest number of clients only."""
 
 WARM_UP_SECONDS = 1
 
@@ -96,17 +98,17 @@ def run(options: argparse.Namespace) -> Report:
     """All systems at every number of clients, in turns; the ratios are at the largest number. Raises Unmeasured."""
     client = options.client or client_here()
     report = Report(missing=[] if client == "wrk" else ["wrk: the commands came from Python, which slows them down"])
-    with serving(apart=not options.together) as service, tempfile.TemporaryDirectory(prefix="assent-bench-") as name:
+    with ExitStack() as running, tempfile.TemporaryDirectory(prefix="assent-bench-") as name:
         folder = Path(name)
-        targets = folder / "targets"
-        targets.write_text("".join(f"{request} {token}\n" for request, token in asyncio.run(set_up(service))))
-        load(client, service, targets, options.clients[-1], WARM_UP_SECONDS, "warm-up")
+        scenes = {name: _scene(running, folder, name, doors, options) for name, doors in LAYOUTS.items()}
+        service = scenes["assent_one"].service
         record = last_record(service)
         with peers.at_hand(service.conninfo, folder, record, options.peers, report.missing) as others:
-            measured = Measured(client, service, targets, options.seconds, others)
+            measured = Measured(client, scenes, options.seconds, others)
             samples = measured.in_turns(options.clients, options.rounds)
         report.figures = {"client": client, "record_bytes": len(record), "log_size": service.log_size()}
         merkle_us = merkle.us_a_command(service.conninfo, *measured.span)
+    report.figures["assent"] = default_layout()
     report.figures["clients"] = {str(clients): table(found) for clients, found in samples.items()}
     top = report.figures["clients"][str(options.clients[-1])]
     report.ratios = {name: figure for name, figure in top.items() if name.startswith("vs_")}
@@ -115,8 +117,37 @@ def run(options: argparse.Namespace) -> Report:
         report.ratios["vs_echo_and_commit"] = slower_than_its_parts(report.figures["clients"]["1"])
     if not options.together:
         report.figures["merkle_us"] = round(merkle_us, 2)
-        report.ratios["merkle_share"] = round(merkle_us / top["assent"]["cpu_us"], 3)
+        report.ratios["merkle_share"] = round(merkle_us / top["assent_one"]["cpu_us"], 3)
     return report
+
+
+LAYOUTS = {"assent_one": 0, "assent_two": 1}
+"""How many doors: one process that does it all, or one that decides and one that takes requests for it."""
+
+
+def default_layout() -> str:
+    """Which of the two `./run serve` takes on this machine."""
+    doors = Settings().door_count(len(os.sched_getaffinity(0)))
+    return next(name for name, count in LAYOUTS.items() if count == doors)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A service with requests under review, and the file that names them with the tokens of who signs them off."""
+
+    service: Service
+    targets: Path
+
+
+def _scene(running: ExitStack, folder: Path, name: str, doors: int, options: argparse.Namespace) -> Scene:
+    """It runs as long as the stack is there, and has taken some commands."""
+    service = running.enter_context(serving(apart=not options.together, doors=doors))
+    targets = folder / f"{name}-targets"
+    targets.write_text("".join(f"{request} {token}\n" for request, token in asyncio.run(set_up(service))))
+    client = options.client or client_here()
+    load(client, service, targets, options.clients[-1], WARM_UP_SECONDS, "warm-up")
+    service.wait_until_quiet()
+    return Scene(service, targets)
 
 
 class Measured:
@@ -125,10 +156,8 @@ class Measured:
     `span` is the log's size before and after the last load that one process took from the most clients.
     """
 
-    def __init__(
-        self, client: str, service: Service, targets: Path, seconds: int, others: Mapping[str, Appends]
-    ) -> None:
-        self._client, self._service, self._targets = client, service, targets
+    def __init__(self, client: str, scenes: Mapping[str, Scene], seconds: int, others: Mapping[str, Appends]) -> None:
+        self._client, self._scenes = client, scenes
         self._seconds, self._others = seconds, others
         self.span = (0, 0)
 
@@ -144,53 +173,58 @@ class Measured:
         return samples
 
     def _turn(self, clients: int, turn: int, whole: bool) -> Iterator[tuple[str, Sample]]:
-        """One sample of each; `whole`: of the second process, and of those that are measured at one count, as well."""
-        yield "assent", self._followed(clients, turn)
-        if whole and clients > 1:
-            yield "assent_two", self._with_two_processes(clients, turn)
+        """One sample of each; `whole`: of those that are measured at one count, as well."""
+        for name, scene in self._scenes.items():
+            before = scene.service.log_size()
+            yield name, self._followed(scene, clients, turn)
+            if name == "assent_one":
+                self.span = before, scene.service.log_size()
         if clients == 1:
             yield "echo", self._echoed(turn)
         for name, appends in self._others.items():
             if whole or name in AT_EVERY_COUNT:
                 yield name, appends(clients, self._seconds, turn)
 
-    def _followed(self, clients: int, turn: int) -> Sample:
-        """Commands to one process, until projections and signer have caught up with them."""
-        service = self._service
+    def _followed(self, scene: Scene, clients: int, turn: int) -> Sample:
+        """Commands, until projections and signer have caught up with them."""
+        service = scene.service
         before, cpu_before = service.log_size(), service.following_cpu_seconds()
-        sample = load(self._client, service, self._targets, clients, self._seconds, f"turn-{turn}")
-        self.span = before, service.log_size()
+        sample = load(self._client, service, scene.targets, clients, self._seconds, f"turn-{turn}")
+        after = service.log_size()
         service.wait_until_quiet()
         cpu_after = service.following_cpu_seconds()
         if cpu_before is None or cpu_after is None:
             return sample
-        return replace(sample, following_cpu_us=(cpu_after - cpu_before) / (self.span[1] - before) * 1e6)
-
-    def _with_two_processes(self, clients: int, turn: int) -> Sample:
-        with self._service.joined() as both:
-            load(self._client, both, self._targets, clients, WARM_UP_SECONDS, f"joined-{turn}")
-            sample = load(self._client, both, self._targets, clients, self._seconds, f"two-{turn}")
-        self._service.wait_until_quiet()
-        return replace(sample, cpu_us=None)
+        return replace(sample, following_cpu_us=(cpu_after - cpu_before) / (after - before) * 1e6)
 
     def _echoed(self, turn: int) -> Sample:
         with echoing() as address:
             send = SENDERS[self._client]
-            send(address, self._targets, 1, WARM_UP_SECONDS, f"echo-warm-up-{turn}")
-            _, refused, broken, sample = send(address, self._targets, 1, self._seconds, f"echo-{turn}")
+            targets = self._scenes["assent_one"].targets
+            send(address, targets, 1, WARM_UP_SECONDS, f"echo-warm-up-{turn}")
+            _, refused, broken, sample = send(address, targets, 1, self._seconds, f"echo-{turn}")
         if refused or broken:
             raise Unmeasured(f"The echo answered {refused} requests not with 201; {broken} connections broke.")
         return sample
 
 
 def table(found: Samples) -> dict[str, Any]:
-    """The medians of each system, and ours ÷ theirs in rate."""
+    """The medians of each system, those of the layout that is the default as `assent`, and ours ÷ theirs in rate."""
     figures: dict[str, Any] = {name: medians(samples) for name, samples in found.items()}
-    ours = figures["assent"]["per_second"]
-    ratios = {f"vs_{name}": round(ours / figures[name]["per_second"], 3) for name in PEERS if name in figures}
-    if "assent_two" in figures and "pgbench" in figures:
-        ratios["vs_pgbench_two"] = round(figures["assent_two"]["per_second"] / figures["pgbench"]["per_second"], 3)
+    figures = {"assent": figures[default_layout()], **figures}
+    ratios = {f"vs_{name}": _rate(figures, COMPARED.get(name, "assent"), name) for name in PEERS if name in figures}
+    if "pgbench" in figures:
+        ratios["vs_pgbench_two"] = _rate(figures, "assent_two", "pgbench")
     return figures | ratios
+
+
+COMPARED = {"pgbench": "assent_one"}
+"""Which layout is set beside a peer, where that is not the default one."""
+
+
+def _rate(figures: Mapping[str, Any], ours: str, theirs: str) -> float:
+    rate: float = figures[ours]["per_second"] / figures[theirs]["per_second"]
+    return round(rate, 3)
 
 
 def slower_than_its_parts(alone: Mapping[str, Any]) -> float:
@@ -205,7 +239,7 @@ def slower_than_its_parts(alone: Mapping[str, Any]) -> float:
 async def set_up(service: Service) -> list[tuple[str, str]]:
     """Requests under review, each with the token of the officer who will sign it off."""
     limits = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE)
-    async with httpx.AsyncClient(base_url=f"{service.addresses[0]}/api/v1", limits=limits, timeout=60) as client:
+    async with httpx.AsyncClient(base_url=f"{service.address}/api/v1", limits=limits, timeout=60) as client:
         tokens = {person: service.issuer.issue(person) for person in ("root", "rae", "nina", *OFFICERS)}
 
         async def post(nth: int, person: str, path: str, body: dict[str, Any]) -> Any:
@@ -253,16 +287,19 @@ def scene() -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 def load(client: str, service: Service, targets: Path, clients: int, seconds: int, tag: str) -> Sample:
     """Commands for some seconds. Raises Unmeasured unless each was answered 201, and the log grew by just as many."""
-    before, cpu_seconds = service.log_size(), service.cpu_seconds()
-    answers, refused, broken, sample = sent(client, service.addresses, targets, clients, seconds, tag)
-    cpu_seconds = service.cpu_seconds() - cpu_seconds
+    before, cpu_seconds, doors_seconds = service.log_size(), service.cpu_seconds(), service.doors_cpu_seconds()
+    answers, refused, broken, sample = SENDERS[client](service.address, targets, clients, seconds, tag)
+    cpu_seconds, doors_after = service.cpu_seconds() - cpu_seconds, service.doors_cpu_seconds()
     grown = service.log_size() - before
     if refused or broken or grown != answers:
         raise Unmeasured(
             f"{answers} commands were answered, {refused} of them not with 201; {broken} connections broke;"
             f" the log grew by {grown}."
         )
-    return replace(sample, cpu_us=cpu_seconds / answers * 1e6)
+    sample = replace(sample, cpu_us=cpu_seconds / answers * 1e6)
+    if doors_seconds is None or doors_after is None:
+        return sample
+    return replace(sample, doors_cpu_us=(doors_after - doors_seconds) / answers * 1e6)
 
 
 def client_here() -> str:
@@ -274,21 +311,8 @@ Sent = tuple[int, int, int, Sample]
 """Answers, how many of them were not 201, broken connections, and the sample."""
 
 
-def sent(
-    client: str, addresses: Collection[str], targets: Path, clients: int, seconds: int, tag: str, pause_ms: int = 0
-) -> Sent:
-    """The clients, shared out to the addresses, at the same time; each waits `pause_ms` before every command."""
-    send, share = SENDERS[client], clients // len(addresses)
-    with ThreadPoolExecutor(len(addresses)) as at_once:
-        loads = [
-            at_once.submit(send, address, targets, share, seconds, f"{tag}-at-{nth}", pause_ms)
-            for nth, address in enumerate(addresses)
-        ]
-        answers, refused, broken, samples = zip(*(load.result() for load in loads), strict=True)
-    return sum(answers), sum(refused), sum(broken), together(samples)
-
-
 def with_wrk(address: str, targets: Path, clients: int, seconds: int, tag: str, pause_ms: int = 0) -> Sent:
+    """Each client waits `pause_ms` before every command."""
     done = subprocess.run(
         [
             *("wrk", f"--threads={min(clients, 2)}", f"--connections={clients}", f"--duration={seconds + 1}s"),

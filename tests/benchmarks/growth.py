@@ -118,7 +118,7 @@ def _live(service: Service, request: str) -> None:
             for each in OFFICERS
         ),
     ]
-    with httpx.Client(base_url=f"{service.addresses[0]}/api/v1/requests/{request}/") as client:
+    with httpx.Client(base_url=f"{service.address}/api/v1/requests/{request}/") as client:
         for nth, (person, path, body) in enumerate(posts):
             headers = {"authorization": f"Bearer {service.issuer.issue(person)}", "idempotency-key": f"life-{nth}"}
             answer = client.post(path, json=body, headers=headers)
@@ -273,7 +273,9 @@ def _commanded(options: argparse.Namespace, empty: Log, full: Log, running: Exit
     for log in (empty, full):
         progress(f"Starting a service on the {log.name} log")
         began = time.perf_counter()
-        services[log.name] = running.enter_context(serving_on(log.data, log.conninfo, "", START_SECONDS_MAX))
+        services[log.name] = running.enter_context(
+            serving_on(log.data, log.conninfo, "", seconds_max=START_SECONDS_MAX)
+        )
         figures["start_seconds"][log.name] = round(time.perf_counter() - began, 1)
         _targets(log).write_text("".join(f"{request} {token}\n" for request, token in log.targets))
     samples: dict[str, list[Sample]] = {log.name: [] for log in (empty, full)}

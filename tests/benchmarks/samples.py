@@ -8,13 +8,15 @@ from statistics import median
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One load for some seconds: operations done per second, how long one took, and the processor time that one cost
-    the serving process and the one that projects and signs (None: not known).
+    the process that decides, those that take requests for it, and the one that projects and signs (None: there is none,
+    or it is not known).
     """
 
     per_second: float
     p50_ms: float | None = None
     p99_ms: float | None = None
     cpu_us: float | None = None
+    doors_cpu_us: float | None = None
     following_cpu_us: float | None = None
 
 
@@ -26,14 +28,6 @@ def sample_of(latencies: Sequence[float], seconds: float) -> Sample:
         1000 * ordered[len(ordered) // 2],
         1000 * ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)],
     )
-
-
-def together(samples: Sequence[Sample]) -> Sample:
-    """Loads on several addresses at once as one: their rates in all, and the slowest of their percentiles."""
-    if len(samples) == 1:
-        return samples[0]
-    slowest = (max(each.p50_ms or 0 for each in samples), max(each.p99_ms or 0 for each in samples))
-    return Sample(sum(each.per_second for each in samples), *slowest)
 
 
 def medians(samples: Sequence[Sample]) -> dict[str, float]:

@@ -19,6 +19,7 @@ from services.http.identity import DevelopmentIssuer
 from services.postgres import EmbeddedPostgres
 from services.settings import PREFIX, Settings
 from tests.benchmarks.report import Unmeasured
+from tests.crash.processes import children
 
 START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 20.0
@@ -37,15 +38,16 @@ _RESIDENT = re.compile(r"^VmRSS:\s+(\d+) kB", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A running service: its addresses (one for each serving process), the first one's process id, its database, and
-    the id of the process that projects and signs, where that is another.
+    """A running service: its address, the id of its process that decides, its database, the ids of those that take
+    requests for it, and of the one that projects and signs, where these are others.
     """
 
-    addresses: tuple[str, ...]
+    address: str
     pid: int
     conninfo: str
     data: Path
     issuer: DevelopmentIssuer
+    doors: tuple[int, ...] = ()
     following: int | None = None
 
     def log_size(self) -> int:
@@ -55,24 +57,22 @@ class Service:
         return int(row[0])
 
     def cpu_seconds(self) -> float:
-        """Processor time that its first process has used so far, in the kernel too."""
+        """Processor time that its process has used so far, in the kernel too; without its doors."""
         return _cpu_seconds(self.pid)
+
+    def doors_cpu_seconds(self) -> float | None:
+        """The same for the processes that take requests, where these are others."""
+        return sum(map(_cpu_seconds, self.doors)) if self.doors else None
 
     def following_cpu_seconds(self) -> float | None:
         """The same for the process that projects and signs, where that is another."""
         return _cpu_seconds(self.following) if self.following else None
 
     def resident_mib(self) -> int:
-        """Memory that its first process holds."""
+        """Memory that its process holds."""
         found = _RESIDENT.search(Path(f"/proc/{self.pid}/status").read_text())
         assert found is not None
         return int(found[1]) // 1024
-
-    @contextmanager
-    def joined(self) -> Iterator["Service"]:
-        """The service with one more process that does nothing but serve. Raises Unmeasured where it does not start."""
-        with serving_on(self.data, self.conninfo, roles="", doors=0) as another:
-            yield replace(self, addresses=(*self.addresses, *another.addresses))
 
     def wait_until_quiet(self) -> None:
         """Until the projections and the signer have caught up: what they still do would slow down the next."""
@@ -91,8 +91,8 @@ SELECT (SELECT max(size) FROM tree_head) > least(
 
 @contextmanager
 def serving(apart: bool, doors: int = 0) -> Iterator[Service]:
-    """A service on a temporary folder, set as a fresh clone is; `apart`: projections and checkpoints in a process of
-    their own. Raises Unmeasured where it does not start.
+    """A service on a temporary folder, set as a fresh clone is, by so many doors; `apart`: projections and checkpoints
+    in a process of their own. Raises Unmeasured where it does not start.
     """
     with tempfile.TemporaryDirectory(prefix="assent-bench-") as name, ExitStack() as running:
         data = Path(name, "data")
@@ -114,7 +114,9 @@ def serving_on(
         ["services.cli", "serve"], {"ASSENT_DATA": str(data), "ASSENT_ROLES": roles, "ASSENT_DOORS": str(doors)}
     ) as process:
         issuer = DevelopmentIssuer(replace(Settings(), data=data))
-        yield Service((_address(process, seconds_max),), process.pid, conninfo, data, issuer)
+        address = _address(process, seconds_max)
+        found = tuple(pid for pid, words in children(process.pid).items() if b"\0door\0" in words)
+        yield Service(address, process.pid, conninfo, data, issuer, found)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 
-from tests.benchmarks.commands import WARM_UP_SECONDS, Sent, client_here, load, sent, set_up
+from tests.benchmarks.commands import SENDERS, WARM_UP_SECONDS, Sent, client_here, load, set_up
 from tests.benchmarks.report import Report, Unmeasured, progress
 from tests.benchmarks.service import Service, serving
 
@@ -72,14 +72,14 @@ def run(options: argparse.Namespace) -> Report:
 def beside(client: str, service: Service, targets: Path, seconds: int, pause_ms: int) -> Iterator["Future[Sent]"]:
     """Commands that keep coming, each connection after a pause."""
     with ThreadPoolExecutor(1) as at_once:
-        yield at_once.submit(sent, client, service.addresses, targets, CLIENTS, seconds, "half", pause_ms)
+        yield at_once.submit(SENDERS[client], service.address, targets, CLIENTS, seconds, "half", pause_ms)
 
 
 class Probe:
     """One client that signs off, and at once asks for the request as it is after that."""
 
     def __init__(self, service: Service, known: Sequence[tuple[str, str]]) -> None:
-        self._client = httpx.Client(base_url=f"{service.addresses[0]}/api/v1", timeout=60)
+        self._client = httpx.Client(base_url=f"{service.address}/api/v1", timeout=60)
         self._known = cycle(known)
         self._sent = 0
 

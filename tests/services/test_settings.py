@@ -140,3 +140,12 @@ def test_a_manual_clock_needs_a_time_to_start_at() -> None:
 def test_the_page_of_settings_is_up_to_date() -> None:
     # To write it anew: python -c 'from services.settings import describe; print(describe(), end="")' > docs/settings.md
     assert (ROOT / "docs" / "settings.md").read_text() == describe()
+
+
+def test_where_there_is_room_for_a_door_there_is_one_unless_it_is_said_how_many() -> None:
+    assert [Settings().door_count(processors) for processors in (1, 2, 3, 64)] == [0, 0, 1, 1]
+    assert [read_settings({"ASSENT_DOORS": doors}).door_count(4) for doors in ("0", "3")] == [0, 3]
+    manual = {"ASSENT_DOORS": "3", "ASSENT_CLOCK": "manual", "ASSENT_CLOCK_START": "2026-01-05T14:00:00Z"}
+    assert read_settings(manual).door_count(64) == 0
+    with pytest.raises(BadSetting, match="auto, or a whole number from 0 to 16"):
+        read_settings({"ASSENT_DOORS": "many"})
