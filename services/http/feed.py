@@ -59,8 +59,7 @@ async def events(
                 yield b": still here\n" + (b"id: %d\n\n" % after if after >= 0 else b"\n")
             await may_read()
     except Refused as refusal:
-        yield b"event: ended\ndata: " + msgspec.json.encode({"rule": refusal.rule, "detail": refusal.detail})
-        yield b"\n\n"
+        yield _ended(refusal.rule, refusal.detail)
 
 
 class _Position(msgspec.Struct):
@@ -73,7 +72,12 @@ def _told(record: bytes) -> bytes:
     return b"id: %d\nevent: %b\ndata: %b\n\n" % (head.position, head.type.encode(), record)
 
 
+def _ended(rule: str, detail: str) -> bytes:
+    return b"event: ended\ndata: %b\n\n" % msgspec.json.encode({"rule": rule, "detail": detail})
+
+
 class Feed(Streamed):
-    """An answer that goes on until its reader leaves, or takes nothing any more."""
+    """An answer that goes on until its reader leaves, or takes nothing any more. Nothing is kept for them meanwhile."""
 
     media_type = MEDIA_TYPE
+    last_words = _ended("slow_reader", "Nothing was taken for too long. Go on with Last-Event-ID, and nothing is lost.")

@@ -14,6 +14,10 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 
 from services.http.answers import LINES_ALWAYS, Door, lines_of, request_id
 from services.http.arrivals import Arriving
+from services.http.streamed import CUT_OFF
+
+LINGER_SECONDS = 30.0
+"""How long what was sent to a reader who is cut off waits for them yet."""
 
 _CLOSING = b"connection: close\r\n\r\n"
 
@@ -73,6 +77,15 @@ class Protocol(Arriving):
         for name, value in headers:
             super().on_header(name, value)
         super().on_headers_complete()
+        cast(dict[str, Any], self.scope)[CUT_OFF] = self.cut_off
+
+    def cut_off(self, last_words: bytes | None) -> None:
+        """End the connection of a reader who takes nothing, without waiting for them: what was sent lingers a while."""
+        if last_words is not None:
+            self.transport.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(last_words), last_words))
+        self.cycle.disconnected = True
+        self.transport.close()
+        self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
     def on_body(self, body: bytes) -> None:
         if self._exchange is None:

@@ -2,15 +2,23 @@
 
 import asyncio
 import json
+import socket
+import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
+import httpx
 import pytest
 
-from services.http import feed
-from tests.services.http.conftest import Ask, Service
+from domain.calendar import CalendarAmended
+from services.http import feed, protocol, streamed
+from services.settings import Settings
+from tests.conftest import fresh_database
+from tests.projections.shelf import append
+from tests.services.http.conftest import Ask, Service, served
 from tests.services.http.test_commands import APPROVE, problem
+from tests.spec import cast, days
 
 Event = tuple[int, str, Any]
 
@@ -105,8 +113,89 @@ def test_the_feed_is_for_auditors(service: Service, person: str) -> None:
     problem(service.client.get("/api/v1/events", headers=headers), 403, "authority")
 
 
-async def test_a_reader_who_takes_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed, "PATIENCE_SECONDS", 0.05)
+# Readers who really stop reading
+
+BIG = 300
+"""Events, more than sockets hold."""
+
+
+@pytest.fixture(scope="module")
+def long_log(postgres: str, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service whose log has twelve megabytes of events of one stream."""
+    story = cast()
+    for nth in range(BIG):
+        story.happened("calendar-big", CalendarAmended(days(f"{2030 + nth // 12}-{nth % 12 + 1:02}-01"), "🦀" * 10_000))
+    for conninfo in fresh_database(postgres, template):
+        append(conninfo, story.facts)
+        folder = tmp_path_factory.mktemp("feed")
+        settings = Settings(data=folder, database_url=conninfo, port=0, clock="manual", clock_start=story.now)
+        with served(settings) as running:
+            yield running
+
+
+def asked_without_reading(service: Service, path: str) -> socket.socket:
+    """A connection that asked, and takes next to nothing."""
+    url = httpx.URL(service.client.base_url)
+    found = socket.socket()
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    found.connect((url.host, url.port))
+    lines = [f"GET /api/v1{path} HTTP/1.1", f"host: {url.host}:{url.port}", "accept: text/event-stream"]
+    lines += [f"authorization: Bearer {service.token('ada')}", "", ""]
+    found.sendall("\r\n".join(lines).encode())
+    return found
+
+
+def body_of(connection: socket.socket) -> tuple[bytes, bool]:
+    """What is left of an answer in chunks, and whether its last chunk is there."""
+    received = b"".join(iter(lambda: connection.recv(1 << 20), b""))
+    _, _, rest = received.partition(b"\r\n\r\n")
+    body = b""
+    while rest:
+        size, _, rest = rest.partition(b"\r\n")
+        if int(size, 16) == 0:
+            return body, True
+        body, rest = body + rest[: int(size, 16)], rest[int(size, 16) + 2 :]
+    return body, False
+
+
+def test_who_takes_nothing_is_cut_off_told_why_and_loses_nothing(
+    long_log: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streamed, "PATIENCE_SECONDS", 0.3)
+    with asked_without_reading(long_log, "/events?stream=calendar-big") as connection:
+        time.sleep(2)
+        body, complete = body_of(connection)
+    told = events(iter(body.decode().split("\n")), body.count(b"\nevent: "))
+    assert complete and told[-1][1] == "ended" and told[-1][2]["rule"] == "slow_reader"
+    positions = [position for position, name, _ in told if name == "CalendarAmended"]
+    assert 0 < len(positions) < BIG
+    with following(long_log, "?stream=calendar-big", "ada", last_event_id=str(positions[-1])) as lines:
+        positions += [position for position, _, _ in events(lines, BIG - len(positions))]
+    assert len(set(positions)) == BIG and positions == sorted(positions)
+
+
+def test_who_stopped_reading_holds_up_nobody_else(long_log: Service) -> None:
+    idle = [asked_without_reading(long_log, "/events?stream=calendar-big") for _ in range(5)]
+    with following(long_log, f"?stream=calendar-big&type=CalendarAmended&after={BIG}", "ada") as lines:
+        assert events(lines, 1)[0][1] == "CalendarAmended"
+    for connection in idle:
+        connection.close()
+
+
+def test_what_lingers_for_a_reader_who_is_cut_off_does_so_for_a_while_only(
+    long_log: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streamed, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(protocol, "LINGER_SECONDS", 0.3)
+    with asked_without_reading(long_log, "/events?stream=calendar-big") as connection:
+        time.sleep(2)
+        with suppress(ConnectionResetError):
+            body, complete = body_of(connection)
+            assert not complete and b"slow_reader" not in body
+
+
+async def test_outside_of_our_server_a_slow_reader_is_cut_off_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streamed, "PATIENCE_SECONDS", 0.05)
     taken: list[Any] = []
 
     async def told() -> AsyncIterator[bytes]:
