@@ -5,7 +5,8 @@ held at it come too. Everything one answer says is of one snapshot.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -137,13 +138,12 @@ async def page(
     must_fit(asked)
     kinds = [table.columns[name].partition(" ")[0] for name in order]
     if asked.cursor is not None:
-        places = ", ".join(f"%s::{kind}" for kind in kinds)
-        filters = [*filters, Clause(f"({', '.join(order)}) > ({places})", tuple(_key_of(asked.cursor, kinds)))]
-    async with conn.transaction():
-        await conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        filters = [*filters, _beside(order, kinds, ">", tuple(_key_of(asked.cursor, kinds)))]
+    async with _snapshot(conn):
         live = await _live(conn, table)
+        part = _Part(live.schema, order, kinds, item, asked.limit + 1)
         at = live.position if asked.at is None else min(asked.at, live.position)
-        rows = await _rows(conn, live.schema, at, at < live.position, sights, filters, asked.limit + 1, order, item)
+        rows = await _rows(conn, part, at if at < live.position else None, sights, filters)
     more = len(rows) > asked.limit
     rows = rows[: asked.limit]
     return Page([msgspec.json.decode(row[-1]) for row in rows], _cursor(rows[-1][:-1]) if more else None, at)
@@ -157,8 +157,9 @@ def must_fit(asked: Asked) -> None:
 
 async def every(conn: Connection, table: Listed, conditions: Sequence[Clause], at: int) -> list[Document]:
     """All documents that fulfil the conditions, by id, as of a position which the table has reached: few ones."""
-    schema = await schema_of(conn, table)
-    rows = await _rows(conn, schema, at, True, [Clause("true")], conditions, EVERY_MAX, ("id",))
+    async with _snapshot(conn):
+        part = _Part(await schema_of(conn, table), ("id",), ["text"], "document", EVERY_MAX)
+        rows = await _rows(conn, part, at, [Clause("true")], conditions)
     return [msgspec.json.decode(row[-1]) for row in rows]
 
 
@@ -166,6 +167,14 @@ async def common_position(conn: Connection, tables: Sequence[Table | Listed], at
     """The last position that all of these tables have reached, at most `at`. Raises NotReady."""
     reached = min([(await _live(conn, table)).position for table in tables])
     return reached if at is None else min(at, reached)
+
+
+@asynccontextmanager
+async def _snapshot(conn: Connection) -> AsyncIterator[None]:
+    """Whatever is read within is of one moment, so that no row moves from `current` to `past` meanwhile."""
+    async with conn.transaction():
+        await conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        yield
 
 
 async def schema_of(conn: Connection, table: Table | Listed) -> str:
@@ -198,7 +207,7 @@ async def changed(
         return []
     live = await _live(conn, table)
     own = {name: sql.Identifier(live.schema, name) for name in ("current", "past")}
-    held = [Clause("until > %s AND since <= %s", (after, at))]
+    held = [Clause("int8range(since, until) && int8range(%s, %s, '[]')", (after, at))]
     either = Clause(" OR ".join(f"({s.text})" for s in sights), tuple(value for s in sights for value in s.values))
     branches, values = [], []
     for source in ("current", "past"):
@@ -225,44 +234,79 @@ async def _live(conn: Connection, table: Table | Listed) -> Standing:
     return live
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What is selected: from which schema, in the order of which columns of which kinds, what of a row, how many."""
+
+    schema: str
+    order: tuple[str, ...]
+    kinds: Sequence[str]
+    item: str
+    limit: int
+
+
 async def _rows(
-    conn: Connection,
-    schema: str,
-    at: int,
-    in_the_past: bool,
-    sights: Sequence[Clause],
-    filters: Sequence[Clause],
-    limit: int,
-    order: tuple[str, ...],
-    item: str = "document",
+    conn: Connection, part: _Part, at: int | None, sights: Sequence[Clause], filters: Sequence[Clause]
 ) -> list[Row]:
-    """Each sight walks an index of each table that can hold such rows, in order; then the first of all of them."""
-    sources = [("current", [])] if not in_the_past else [
-        ("current", [Clause("since <= %s", (at,))]),
-        ("past", [Clause("since <= %s AND until > %s", (at, at))]),
-    ]  # fmt: skip
+    """The first rows of now (`at` None), or those that held at a position.
+
+    Where `current` alone has as many, those of `past` matter only up to the last of them.
+    """
+    if not sights:
+        return []
+    if at is None:
+        return await _selected(conn, part, _WALKED, "current", sights, filters)
+    held = Clause("since <= %s", (at,))
+    found = await _selected(conn, part, _WALKED, "current", sights, [*filters, held])
+    held = Clause("int8range(since, until) @> %s::bigint", (at,))
+    within = [_beside(part.order, part.kinds, "<=", found[-1][:-1])] if len(found) == part.limit else []
+    found += await _selected(conn, part, _STABBED, "past", sights, [*filters, held, *within])
+    return sorted(found, key=lambda row: row[:-1])[: part.limit]
+
+
+_WALKED = "(SELECT {order}, {item}::text FROM {table} WHERE {conditions} ORDER BY {order} LIMIT {limit})"
+"""Walks an index in the list's order, until it has enough."""
+
+_STABBED = """
+(WITH held ({keys}, place) AS MATERIALIZED (SELECT {order}, ctid FROM {table} WHERE {conditions}),
+first AS (SELECT place FROM held ORDER BY {keys} LIMIT {limit})
+SELECT {order}, {item}::text FROM first JOIN {table} ON {table}.ctid = first.place)"""
+"""Finds all that held at the position, then sorts them. They are few among all that ever were, and most lists have them
+side by side: whoever walked an index in the list's order would pass by everything older first."""
+
+
+async def _selected(
+    conn: Connection, part: _Part, way: str, table: str, sights: Sequence[Clause], filters: Sequence[Clause]
+) -> list[Row]:
+    """The first rows of one table: of each sight in the given way, then of all of them."""
+    own = {name: sql.Identifier(part.schema, name) for name in ("current", "past")}
+    order = sql.SQL(", ").join(map(sql.Identifier, part.order))
+    names: dict[str, sql.Composable] = {
+        "order": order,
+        "keys": sql.SQL(", ").join(sql.Identifier(f"key_{nth}") for nth in range(len(part.order))),
+        "item": sql.SQL(part.item).format(),
+        "table": own[table],
+        "limit": sql.Literal(part.limit),
+    }
     branches: list[sql.Composed] = []
     values: list[Any] = []
-    columns, document = sql.SQL(", ").join(map(sql.Identifier, order)), sql.SQL(item).format()
-    own = {name: sql.Identifier(schema, name) for name in ("current", "past")}
-    for table, held in sources:
-        for sight in sights:
-            clauses = [sight, *filters, *held]
-            conditions = sql.SQL(" AND ").join(sql.SQL(f"({clause.text})").format(**own) for clause in clauses)
-            branches.append(
-                sql.SQL("(SELECT {0}, {1}::text FROM {2} WHERE {3} ORDER BY {0} LIMIT {4})").format(
-                    columns, document, own[table], conditions, sql.Literal(limit)
-                )
-            )
-            values += [value for clause in clauses for value in clause.values]
-    if not branches:
-        return []
+    for sight in sights:
+        clauses = [sight, *filters]
+        conditions = sql.SQL(" AND ").join(sql.SQL(f"({clause.text})").format(**own) for clause in clauses)
+        branches.append(sql.SQL(way).format(conditions=conditions, **names))
+        values += [value for clause in clauses for value in clause.values]
     query = sql.SQL("SELECT * FROM ({}) AS found ORDER BY {} LIMIT {}").format(
-        sql.SQL(" UNION ALL ").join(branches), columns, sql.Literal(limit)
+        sql.SQL(" UNION ALL ").join(branches), order, names["limit"]
     )
     async with conn.cursor(row_factory=tuple_row) as cursor:
         await cursor.execute(query, values)
         return await cursor.fetchall()
+
+
+def _beside(order: Sequence[str], kinds: Sequence[str], side: str, key: Row) -> Clause:
+    """The rows on that side of a key, in the list's order: `>` after it, `<=` up to it."""
+    places = ", ".join(f"%s::{kind}" for kind in kinds)
+    return Clause(f"({', '.join(order)}) {side} ({places})", key)
 
 
 def _cursor(key: Row) -> str:

@@ -46,6 +46,7 @@ TABLE = StateTable(
         "(view, customer, id)",
         "(view, release, id)",
         "USING gin (waiting_on)",
+        "(view, id) WHERE waiting_on <> '{}'",
         "USING gin (concerned)",
         "USING gin (recused)",
     ),
@@ -229,6 +230,8 @@ async def page(
 ) -> Page:
     """The requests a reader may see, oldest first."""
     filters = pages.equal(state=state, customer=customer, release=release) + pages.including(waiting_on=waiting_on)
+    if waiting_on is not None:
+        filters.append(Clause("waiting_on <> '{{}}'"))
     return await pages.page(conn, TABLE, _sight(reach), filters, asked)
 
 

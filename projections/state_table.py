@@ -21,6 +21,9 @@ from projections.views import View, Views
 
 TEXT = 'text COLLATE "C"'
 
+HELD_AT = "USING gist (int8range(since, until))"
+"""Finds the rows of the past that held at a position, among all that ever were."""
+
 FILLED_PERCENT = 70
 """Of each page of `current` when rows come: the rest is for their later versions, which then stay on the page."""
 
@@ -74,7 +77,8 @@ class StateTable:
         for table in self.tables:
             within = sql.Identifier(schema, table)
             statements.append(sql.SQL(f"ALTER TABLE {{}} ADD PRIMARY KEY ({', '.join(keys[table])})").format(within))
-            statements += [sql.SQL("CREATE INDEX ON {} {}").format(within, sql.SQL(index)) for index in self.indexes]
+            indexes = (*self.indexes, HELD_AT) if table == "past" else self.indexes
+            statements += [sql.SQL("CREATE INDEX ON {} {}").format(within, sql.SQL(index)) for index in indexes]
         return sql.SQL(";\n").join(statements)
 
 

@@ -24,7 +24,7 @@ from projections.copying import Copying, Load, form_of, since_until
 from projections.copying import since as since_
 from projections.histograms import bin_of, one_in
 from projections.reviews import OUTCOMES, Measured, Review, Reviews, day_of, followed, measured, measured_part, tenths
-from projections.state_table import FILLED_PERCENT, TEXT
+from projections.state_table import FILLED_PERCENT, HELD_AT, TEXT
 from projections.statements import TEXTS, Changes, Connection, Key, Row, Statements
 from projections.tables import Known
 from projections.views import Views
@@ -132,6 +132,7 @@ class TallyTable:
             ALTER TABLE {{current}} ADD PRIMARY KEY ({", ".join(KEY)});
             ALTER TABLE {{past}} ADD PRIMARY KEY ({", ".join(KEY)}, since);
             CREATE INDEX ON {{past}} (until);
+            CREATE INDEX ON {{past}} {HELD_AT};
             {"".join(f"CREATE INDEX ON {{{rows}}} {index};" for rows in ROWS for index in INDEXES)}
             CREATE INDEX ON {{tally}} (level, about, length(period), block);
             SELECT {{sum_blocks}}(

@@ -158,7 +158,7 @@ async def test_a_schema_made_again_has_the_indexes_of_one_made_anew(log: str) ->
             first, again = made.values()
             assert first == again
             if isinstance(table, StateTable):
-                assert len(again) == (len(table.indexes) + 1) * (1 + table.keeps_past)
+                assert len(again) == (len(table.indexes) + 1) * (1 + table.keeps_past) + table.keeps_past
 
 
 async def test_the_projector_goes_on_in_the_schema_that_was_swapped_in(log: str) -> None:
