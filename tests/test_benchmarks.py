@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from domain.facts import Fact
+from domain.grant import GrantIssued
 from services.handle import folded
 from services.log.folder import SignerFolder
 from services.log.merkle import Frontier, leaf_hash
@@ -16,7 +19,7 @@ from services.log.record import read
 from services.log.snapshot import Snapshot
 from services.log.verify import verify
 from services.settings import Settings
-from tests.benchmarks import BENCHMARKS, checks, command, commands, grown, kill, peers, tamper
+from tests.benchmarks import BENCHMARKS, checks, command, commands, grown, kill, peers, queries, tamper, years
 from tests.benchmarks.report import Report, Unmeasured, as_text
 from tests.benchmarks.samples import Sample, medians, sample_of
 from tests.crash.checker import Fault
@@ -121,6 +124,36 @@ async def test_a_log_that_grew_by_copies_is_one_that_the_service_could_have_writ
         assert heads.pop(tree.size, tree.root()) == tree.root()
     assert (len(records), heads) == (2_600, {})
     assert all(folded(name, facts).state.state for name, facts in streams.items())
+
+
+def test_a_log_of_years_is_one_that_the_rules_could_have_led_to(database: str) -> None:
+    assert years.grow(database, 2 * years.REQUESTS_MIN) == 2 * years.REQUESTS_MIN
+    with psycopg.connect(database) as conn:
+        facts = [read(record) for (record,) in conn.execute("SELECT record FROM event ORDER BY position")]
+    streams: dict[str, list[Fact]] = {}
+    for position, fact in enumerate(facts):
+        streams.setdefault(fact.stream, []).append(fact)
+        assert (fact.position, fact.version) == (position, len(streams[fact.stream]))
+        assert fact.occurred <= fact.recorded <= years.end()
+        if isinstance(fact.event, GrantIssued):
+            assert fact.event.request in streams[f"request-{fact.event.request}"][0].stream
+            assert fact.cause is not None and facts[fact.cause].stream == f"request-{fact.event.request}"
+    states = Counter(folded(name, found).state.state for name, found in streams.items() if name.startswith("request-"))
+    assert {"approved", "denied", "withdrawn", "returned", "in_review", "escalated"} <= states.keys()
+    assert states["escalated"] == years.STRETCHES // years.SELDOM < states["in_review"] < states["approved"]
+
+
+def test_every_list_is_asked_and_by_readers_who_see_few_or_nothing_of_it() -> None:
+    asked = [question.name for question in queries.questions()]
+    assert len(set(asked)) == len(asked)
+    assert set(queries.FILTERS) - {"/dashboards/turnaround"} <= set(queries.lists())
+    for path in queries.lists():
+        assert any(name.split()[1].startswith(path) for name in asked)
+
+
+def test_the_ratio_of_a_question_is_that_of_its_medians() -> None:
+    found = queries._told([0.001, 0.002, 0.009], [0.004, 0.005, 0.006])
+    assert (found["few_p50_ms"], found["many_p50_ms"], found["ratio"]) == (2.0, 5.0, 2.5)
 
 
 def test_a_log_that_grew_by_copies_is_verified(database: str, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from tests.benchmarks import checks, commands, growth, imports, kill, rebuild, tamper, verify, visible
+from tests.benchmarks import checks, commands, growth, imports, kill, queries, rebuild, tamper, verify, visible
 from tests.benchmarks.report import Unmeasured, as_text
 
 BENCHMARKS = {
@@ -14,6 +14,7 @@ BENCHMARKS = {
     "growth": growth,
     "import": imports,
     "kill": kill,
+    "queries": queries,
     "rebuild": rebuild,
     "tamper": tamper,
     "verify": verify,

@@ -91,7 +91,12 @@ def grow(conninfo: str, acts: Sequence[Act], size: int) -> None:
         frontier, recorded = _end(conn)
         told = _told(acts, recorded + timedelta(microseconds=1), frontier.size)
         while frontier.size < size:
-            _append(conn, list(islice(told, min(CHUNK, size - frontier.size))), frontier)
+            append(conn, list(islice(told, min(CHUNK, size - frontier.size))), frontier)
+    settle(conninfo)
+
+
+def settle(conninfo: str) -> None:
+    """What a database would have done by itself in the months that such a log takes to grow."""
     with psycopg.connect(conninfo, autocommit=True) as conn:
         conn.execute("VACUUM (ANALYZE) event, tree_head")
         conn.execute("CHECKPOINT")
@@ -144,7 +149,7 @@ def _told(acts: Sequence[Act], recorded: datetime, position: int) -> Iterator[Ro
                 position += 1
 
 
-def _append(conn: Connection, rows: Sequence[Row], frontier: Frontier) -> None:
+def append(conn: Connection, rows: Sequence[Row], frontier: Frontier) -> None:
     """Rows and the heads of their batches, in one commit."""
     heads: list[Row] = []
     for at in range(0, len(rows), BATCH):
