@@ -331,6 +331,7 @@ READS: dict[str, Reading] = {
     "/.well-known/authzen-configuration": Reading.ANYONE,
     "/healthz": Reading.ANYONE,
     "/readyz": Reading.ANYONE,
+    "/metrics": Reading.ANYONE,
     "/openapi.json": Reading.ANYONE,
     "/docs": Reading.ANYONE,
     "/docs/page.css": Reading.ANYONE,

@@ -31,6 +31,7 @@ from services.http import (
     exports,
     log,
     login,
+    metrics,
     operations,
     problems,
     queries,
@@ -119,6 +120,9 @@ def build_app(
     framework.include_router(login.router(issuers, sessions, identities, rates))
     framework.include_router(trail.router(reads, trail_.pool))
     framework.include_router(operations.router(handler, pool, projecting, folder, trail_))
+    requests: metrics.Requests = metrics.Requests()
+    framework.include_router(metrics.router(reads, trail_, requests))
+    framework.add_middleware(metrics.Counting, requests)
     if settings.mode == "development":
         framework.include_router(operations.clock_router(handler, advance))
     framework.include_router(description.router(framework))

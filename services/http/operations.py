@@ -158,6 +158,7 @@ async def readiness(
         return Readiness(False, [Check("database", False, f"it does not answer ({type(error).__name__})")])
     live = {each.name: each for each in standings if each.role == "live"}
     projections = [_projection(table.name, live.get(table.name), size, pace) for table in PROJECTIONS]
+    projections += [_being_built(each) for each in standings if each.role == "building"]
     checks = [Check("database", True, "it answers"), signed, recorded, *projections]
     return Readiness(all(check.ok for check in checks), checks)
 
@@ -188,6 +189,11 @@ def _projection(name: str, standing: tracking.Standing | None, end: int, pace: P
     if standing is not None and standing.error is not None:
         return Check(f"projection {name}", False, f"it stopped at position {standing.failed_position}")
     return _paced(f"projection {name}", "at size", standing.position + 1 if standing else 0, end, pace)
+
+
+def _being_built(each: tracking.Standing) -> Check:
+    """Beside the one that serves, so nobody waits for it; what a rebuild left half made is dropped by the next."""
+    return Check(f"rebuild of {each.name}", True, f"{each.built or 0} of about {each.to_build or '?'} facts folded")
 
 
 def _paced(name: str, where: str, size: int, end: int, pace: Pace) -> Check:
