@@ -1,6 +1,7 @@
 """Whatever people try, in whatever order: do the invariants hold, and does access say what the log says?"""
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -9,9 +10,11 @@ from typing import Any
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
+from domain import tasks
 from domain.access import Use, microseconds
 from domain.directive import DirectiveEased, DirectiveIssued, DirectiveLifted, IssueDirective, ProposeLifting, Uses
 from domain.enforcement import Enforcement
+from domain.errors import CustomerCapReached
 from domain.facts import By, Fact
 from domain.grant import (
     BarLifted,
@@ -80,7 +83,8 @@ from domain.request import (
     SignOffVoided,
     WithdrawRequest,
 )
-from domain.sign_offs import AllOf, Leaf, ProposedCondition
+from domain.sign_offs import AllOf, Leaf, ProposedCondition, waiting
+from domain.tasks import Task
 from tests.spec import COMMERCE, ONCD, PHASES, ROOT, Story, application, instant, preview
 
 QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -533,3 +537,37 @@ def test_i10_access_says_what_a_naive_look_through_the_log_says(
         assert answer.reason == naive(story.facts, use, now)
         assert answer.allowed == (answer.reason in ("granted", "open_phase"))
         assert all(0 <= position < len(story.facts) for position in answer.because)
+
+
+@settings(QUICK, max_examples=25)
+@given(ACTS)
+def test_a_task_is_open_to_exactly_those_whom_the_rules_let_do_it(acts: list[tuple[Any, str, int]]) -> None:
+    """For every request in review, every agency that is waited for, and everybody; whatever happened before."""
+    story = play(acts)
+    requests = [stream.state for name, stream in story.streams.items() if name.startswith("request-")]
+    for here in [each for each in requests if each.terms and each.registered and not each.outcome]:
+        customer = story.state(f"organization-{here.customer}")
+        for leaf in waiting(here.terms.sign_offs, here.sheet):
+            task = tasks.of_request(leaf, here)
+            agency = story.state(f"organization-{leaf.agency}")
+            for person in PEOPLE:
+                roles = set(agency.roles(person, story.now)) & set(task.roles)
+                kept = task.customer is not None and customer.employs(frozenset({person}), story.now)
+                is_open = bool(roles) and task.is_open_to(frozenset({person})) and not kept
+                assert is_open == rules_let(story, task, here.id, leaf.agency, person), (task, person)
+
+
+def rules_let(story: Story, task: Task, request: str, agency: str, person: str) -> bool:
+    """Whether they may; that the release is full (I17) keeps nobody from it in particular."""
+    match task.act:
+        case None:
+            return False
+        case "SignOff":
+            commands: list[Any] = [SignOff(request, agency, "approve", reason="New")]
+        case "Countersign":
+            commands = [Countersign(request, agency)]
+        case _:
+            asked = story.state(f"request-{request}").questions
+            commands = [AcceptInformation(request, q.number) for q in asked if q.agency == agency and not q.accepted]
+    refusals = [deepcopy(story).when(command, by=person).refusal for command in commands]
+    return any(refusal is None or isinstance(refusal, CustomerCapReached) for refusal in refusals)

@@ -47,7 +47,7 @@ def test_a_sign_off_is_for_officers_and_not_for_the_applicant_the_recused_or_who
 
 def test_who_signed_does_not_sign_again() -> None:
     story = in_review(AllOf((Leaf("oncd", quorum=2), Leaf("ostp")))).given(SignOff("nw", "oncd", "approve"), by="olga")
-    assert task(story, "oncd").barred == {"olga", "nina"}
+    assert task(story, "oncd") == Task("sign_off", "SignOff", frozenset({"olga", "nina"}), (), "northwind")
 
 
 def test_a_countersignature_is_for_seniors_and_needs_a_position_they_had_no_part_in() -> None:
@@ -85,3 +85,12 @@ def test_a_gate_asks_for_sign_offs_and_countersignatures_of_its_own() -> None:
     assert gate_task(story, "oncd").barred == {"carl"}
     story.given(CountersignPhase("gpt-5.6", "commerce"), by="cleo")
     assert gate_task(story, "oncd").barred == {"carl", "cleo"}
+
+
+def test_at_a_gate_too_nobody_counts_twice() -> None:
+    tree = AllOf((Leaf("commerce", countersign=True), Leaf("oncd", quorum=2)))
+    story = preview(phases=(*GATED, Phase("open", "open", gate=tree)))
+    story.given(SignOffPhase("gpt-5.6", "open", "oncd", "approve"), by="olga")
+    story.given(SignOffPhase("gpt-5.6", "open", "commerce", "approve"), by="carl")
+    assert gate_task(story, "commerce").barred == {"olga"}
+    assert gate_task(story, "oncd").barred == {"carl", "olga"}
