@@ -19,7 +19,8 @@ from domain.organization import ASSENT
 from services.http.bodies import check_declared, unfit
 from services.http.identity import Identities
 from services.http.machines import must_have_scope
-from services.http.problems import BadParameter, MalformedBody, NotCaughtUp, NotJson, NotYourRole
+from services.http.positions import Positions
+from services.http.problems import BadParameter, MalformedBody, NotJson, NotYourRole
 from services.http.rates import Rate
 from services.replica import Replica
 
@@ -59,20 +60,20 @@ class ResourceProperties(msgspec.Struct, frozen=True):
 class Subject(msgspec.Struct, frozen=True):
     """A customer."""
 
-    type: Text
+    type: Annotated[Text, msgspec.Meta(extra_json_schema={"enum": ["organization"]})]
     id: Text
     properties: SubjectProperties = SubjectProperties()
 
 
 class Action(msgspec.Struct, frozen=True):
-    name: Text
+    name: Annotated[Text, msgspec.Meta(extra_json_schema={"enum": ["use"]})]
     properties: dict[str, Any] = {}
 
 
 class Resource(msgspec.Struct, frozen=True):
     """A release."""
 
-    type: Text
+    type: Annotated[Text, msgspec.Meta(extra_json_schema={"enum": ["release"]})]
     id: Text
     properties: ResourceProperties = ResourceProperties()
 
@@ -160,6 +161,7 @@ class Desk:
     replica: Replica
     now: Callable[[], datetime]
     identities: Identities
+    positions: Positions
     rate: Rate | None = None
 
     async def person(self, headers: dict[bytes, bytes], source: str) -> str:
@@ -186,12 +188,9 @@ class Desk:
         return providers_of(self.replica.standing(person, self.now()).offices)
 
     async def reach(self, position: int | None) -> None:
-        """Wait until this process knows the log up to there. Raises NotCaughtUp."""
-        if position is not None and not await self.replica.at_least(position, WAIT_SECONDS_MAX):
-            raise NotCaughtUp(
-                f"Position {position} was asked for; this process has reached {self.replica.position}.",
-                f"position {position}",
-            )
+        """Wait until this process knows the log up to there. Raises NotThereYet, NotCaughtUp."""
+        if position is not None:
+            await self.positions.reach(position, WAIT_SECONDS_MAX)
 
     def decide(self, asked: Evaluation, providers: Providers) -> Decision:
         """The decision, as of now, for a gateway of these providers."""

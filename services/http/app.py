@@ -52,6 +52,7 @@ from services.http.issuers import issuers_of
 from services.http.key_uses import KeyUses
 from services.http.machines import Machines
 from services.http.operations import Advance, Projecting
+from services.http.positions import Positions
 from services.http.problems import (
     BadParameter,
     MethodNotAllowed,
@@ -106,9 +107,10 @@ def build_app(
     rates, sources = rates_of(settings), Sources(settings.proxies)
     identities = Identities(issuers.all(), Machines(handler.replica, now, uses), sessions, rates.failed_sign_ins)
     recorded = Recorded(trail_, handler, sources)
-    reads = Reads(handler, pool, vault, identities, recorded, rates.reads)
+    positions = Positions(handler.replica, pool)
+    reads = Reads(handler, pool, vault, identities, recorded, positions, rates.reads)
     framework = _framework(partial(_refused, recorded))
-    desk = Desk(handler.replica, now, identities, rates.evaluations)
+    desk = Desk(handler.replica, now, identities, positions, rates.evaluations)
     if "feed" in settings.roles:
         framework.include_router(access_feed.router(desk, pool))
     framework.include_router(queries.router(reads, uses))
@@ -330,7 +332,7 @@ async def _invalid(request: Request, error: Any) -> Response:
 
 async def _of_the_framework(request: Request, error: Any) -> Response:
     """What another process serves is not here."""
-    allowed = methods_of(request.url.path)
+    allowed = methods_of(request.scope["path"])
     if error.status_code in (404, 405):
         is_elsewhere = not allowed or request.method in allowed
         return problem_response(NoSuchPath() if is_elsewhere else MethodNotAllowed(allowed))

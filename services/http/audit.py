@@ -35,8 +35,9 @@ def router(reads: Reads) -> APIRouter:
 
     @here.get("/events", summary="The events themselves, in order of position")
     async def events(reader_: Reader, request: Request, asked: Annotated[Events, Query()]) -> Response:
+        last = feed.position_of(request.headers.get("last-event-id"))
         if feed.asks_for_feed(request.headers.get("accept", "")):
-            return follow(reads, request, asked)
+            return follow(reads, request, asked, last)
         async with reads.pool.connection() as conn:
             found = await records(conn, asked)
         items = [msgspec.json.decode(record) for record in found]
@@ -48,9 +49,8 @@ def router(reads: Reads) -> APIRouter:
     return here
 
 
-def follow(reads: Reads, request: Request, asked: Events) -> Response:
-    """The events as they come: after Last-Event-ID, or after `after`, or from the first on. Raises BadHeader."""
-    last = feed.position_of(request.headers.get("last-event-id"))
+def follow(reads: Reads, request: Request, asked: Events, last: int | None) -> Response:
+    """The events as they come: after `last`, which they have already, or after `after`, or from the first on."""
     after = last if last is not None else -1 if asked.after is None else asked.after
 
     async def page(after: int) -> list[bytes]:

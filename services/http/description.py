@@ -7,7 +7,7 @@ import re
 from functools import cache
 from importlib.resources import files
 from inspect import cleandoc, getdoc
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from fastapi import APIRouter, FastAPI, Response
@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 from domain.authority import COMMANDS as MAY
 from domain.authority import READS, Reading
+from domain.organization import Role
 from domain.sign_offs import Tree
 from services.http import commands, evaluations, examples, exports, search
 from services.http.access import Decision, Evaluation
@@ -125,8 +126,8 @@ PROBLEMS = {
     415: "The body is not declared as JSON",
     421: "The Host header names another service",
     422: "The body does not fit, or names what does not exist; or the key was used for another command",
+    425: "The log does not go so far yet, or no checkpoint covers this yet",
     429: "You ask more often than one caller may; after Retry-After seconds you may again",
-    425: "No checkpoint covers this yet",
     431: "The address or the headers are too large",
     500: "Our mistake",
     503: "Storage or a projection is not available, or too many commands wait; repeating with the same key is safe",
@@ -134,8 +135,8 @@ PROBLEMS = {
 ANYWHERE = (400, 408, 421, 431)
 """Before anybody looks at what a request asks."""
 COMMAND_PROBLEMS = (400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 500, 503)
-READ_PROBLEMS = (400, 401, 403, 404, 422, 429, 500, 503)
-EVALUATION_PROBLEMS = (400, 401, 403, 413, 429, 500, 503)
+READ_PROBLEMS = (400, 401, 403, 404, 422, 425, 429, 500, 503)
+EVALUATION_PROBLEMS = (400, 401, 403, 413, 425, 429, 500, 503)
 
 ASKED: dict[str, tuple[str, str, type, type]] = {
     evaluations.ONE: ("evaluate", "May they use it now?", Evaluation, Decision),
@@ -231,8 +232,6 @@ def _complete(path: str, operation: Document) -> None:
     operation["operationId"] = _operation_id(path, "get")
     responses: dict[str, Document] = {"200": {"description": "The answer", "content": _content(path)}}
     statuses: tuple[int, ...] = (500,) if open_to_all else READ_PROBLEMS
-    if path.startswith(("/api/v1/log/", "/api/v1/trail/")):
-        statuses = (*statuses, 425)
     if path in LOGIN_PARAMETERS:
         statuses = (400, 429, 500, 503)
         operation["parameters"] = LOGIN_PARAMETERS[path]
@@ -240,7 +239,12 @@ def _complete(path: str, operation: Document) -> None:
     if path == "/login/callback":
         del responses["200"]
     if path in ("/api/v1/events", FEED):
-        last = _header("Last-Event-ID", "Go on after this event of the feed (with Accept: text/event-stream)", "41")
+        last = _header(
+            "Last-Event-ID",
+            "Go on after this event of the feed (with Accept: text/event-stream)",
+            "41",
+            pattern="^[0-9]{1,18}$",
+        )
         operation["parameters"] = [*operation["parameters"], last]
     if any(each["name"] == "format" for each in operation.get("parameters", ())):
         responses["200"]["content"] |= EXPORTED
@@ -289,13 +293,13 @@ def _content(path: str) -> Document:
     return {"application/json": {"schema": schema}}
 
 
-def _query(name: str, description: str) -> Document:
-    return {"name": name, "in": "query", "description": description, "schema": {"type": "string"}}
+def _query(name: str, description: str, **schema: str) -> Document:
+    return {"name": name, "in": "query", "description": description, "schema": {"type": "string", **schema}}
 
 
 LOGIN_PARAMETERS: dict[str, list[Document]] = {
     "/login": [
-        _query("to", "A path of this service to go to after that"),
+        _query("to", "A path of this service to go to after that", pattern=r"^/([!-.0-\[\]-~][!-\[\]-~]{0,1022})?$"),
         _query("with", "The identity provider, where there are several"),
     ],
     "/login/callback": [
@@ -347,9 +351,15 @@ def _path_parameters(route: Route) -> list[Document]:
     return found
 
 
-def _header(name: str, description: str, example: str, pattern: str = "") -> Document:
-    schema = {"type": "string", "pattern": pattern} if pattern else {"type": "string"}
-    return {"name": name, "in": "header", "description": description, "schema": schema, "example": example}
+def _header(name: str, description: str, example: str, **schema: str) -> Document:
+    """`schema`: what is to be said of its text, such as `pattern`."""
+    return {
+        "name": name,
+        "in": "header",
+        "description": description,
+        "schema": {"type": "string", **schema},
+        "example": example,
+    }
 
 
 _COMMAND_PARAMETERS: list[Document] = [
@@ -363,19 +373,22 @@ _COMMAND_PARAMETERS: list[Document] = [
         "Idempotency-Key",
         "Needed unless it is a dry run. The same key with the same command gives the first answer again",
         "5f0c1a52-signoff-1",
-        "^[!-~]{1,255}$",
+        pattern="^[!-~]{1,255}$",
     ),
-    _header("If-Match", "Only if the version, as ETag had it, is still this", '"3"', '^"(0|[1-9][0-9]{0,17})"$'),
+    _header(
+        "If-Match", "Only if the version, as ETag had it, is still this", '"3"', pattern='^"(0|[1-9][0-9]{0,17})"$'
+    ),
     _header(
         "Acting-As",
         "Which of your appointments this is, where several would do: organization/role",
         "commerce/reviewer",
-        "^[a-z0-9][a-z0-9.-]{0,62}/[a-z_]{1,32}$",
+        pattern=f"^[a-z0-9][a-z0-9.-]{{0,62}}/({'|'.join(get_args(Role))})$",
     ),
     _header(
         "Occurred-At",
         "When it happened, if the log learns of it late (RFC 3339; token scope `backdate`)",
         "2026-06-26T16:00:00Z",
+        format="date-time",
     ),
 ]
 

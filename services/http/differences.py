@@ -19,7 +19,7 @@ from services.http import histories
 from services.http.histories import Until
 from services.http.problems import BadParameter
 from services.http.queries import KINDS
-from services.http.reads import After, Connection, Reads, json_response
+from services.http.reads import POINT, After, Connection, Reads, json_response
 
 TABLES: dict[str, StateTable] = {kind.stream("").rstrip("-"): kind.answers.TABLE for kind in KINDS if kind.has_history}
 """Of which kinds of streams there is a document that everybody signed in may ask for."""
@@ -48,6 +48,7 @@ class Between(After):
             max_length=64,
             description="The point before: a position or time (RFC 3339), inclusive: what it wrote is there already",
             examples=["2026-07-01T00:00:00Z"],
+            json_schema_extra=POINT,
         ),
     ]
     to: Annotated[
@@ -56,6 +57,7 @@ class Between(After):
             max_length=64,
             description="The point after: a position or time (RFC 3339), inclusive; not before `from`",
             examples=["2026-07-08T00:00:00Z"],
+            json_schema_extra=POINT,
         ),
     ]
 

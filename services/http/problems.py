@@ -124,6 +124,13 @@ class NotCaughtUp(Refused):
     retry_after = 1
 
 
+class NotThereYet(Refused):
+    """What is asked for is not in the log."""
+
+    status, rule, title = 425, "position", "The log does not go so far"
+    retry_after = 1
+
+
 class TookTooLong(Refused):
     status, rule, title = 503, "time_limit", "The answer took too long"
     retry_after = 5

@@ -10,7 +10,7 @@ import msgspec
 from fastapi import Request, Response
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from domain.authority import READERS, READS, Reach, may_read
 from projections import tracking
@@ -21,7 +21,8 @@ from services.http.bodies import instant
 from services.http.histories import Until
 from services.http.identity import Identities
 from services.http.machines import must_have_scope
-from services.http.problems import BadParameter, NotCaughtUp, NotYourRole
+from services.http.positions import Positions
+from services.http.problems import BadParameter, NotYourRole
 from services.http.rates import Rate
 from services.http.recorded import Recorded
 from services.log import reader
@@ -31,6 +32,12 @@ WAIT_SECONDS_MAX = 5.0
 """How long a read waits for what it must include."""
 
 POSITION_MAX = 2**62
+TIME: dict[str, JsonValue] = {"anyOf": [{"type": "string", "format": "date-time"}]}
+POINT: dict[str, JsonValue] = {
+    "anyOf": [{"type": "string", "pattern": "^[0-9]{1,18}$"}, {"type": "string", "format": "date-time"}]
+}
+"""A time, and a position or time, as the description puts them; refusals say it in words."""
+
 Connection = AsyncConnection[Any]
 SlugText = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$", examples=["commerce"])]
 PersonText = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}$", examples=["cora"])]
@@ -60,6 +67,7 @@ class AsOf(After):
             max_length=64,
             description="As it was at this position or time (RFC 3339), inclusive",
             examples=["2026-07-08T00:00:00Z"],
+            json_schema_extra=POINT,
         ),
     ] = None
 
@@ -74,6 +82,7 @@ class InTheWorld(AsOf):
             description="What was true in the world at this time (RFC 3339), inclusive, by all that is known now; "
             "with `at`, by all that was known then",
             examples=["2026-07-08T00:00:00Z"],
+            json_schema_extra=TIME,
         ),
     ] = None
 
@@ -106,12 +115,13 @@ class Reads:
     vault: Vault
     identities: Identities
     recorded: Recorded
+    positions: Positions
     rate: Rate | None
 
     async def reader(self, request: Request) -> Reach:
         """The caller and what they may read, by the table above.
 
-        Raises Unauthenticated, TooManyRequests, ScopeMissing, NotCaughtUp, NotYourRole.
+        Raises Unauthenticated, TooManyRequests, ScopeMissing, NotThereYet, NotCaughtUp, NotYourRole.
         """
         path = request.scope["route"].path_format
         identity = await self.identities.of_read(dict(request.scope["headers"]), source_of(request.scope))
@@ -120,7 +130,7 @@ class Reads:
             self.rate.take(identity.person)
         must_have_scope(identity, "read")
         after = request.query_params.get("after", "")
-        if after.isdecimal() and len(after) < 19:
+        if after.isdecimal() and len(after) < 20:
             await self.reach_position(int(after))
         stands = self.handler.replica.standing(identity.person, self.handler.clock.now())
         if not may_read(READS[path], stands.offices):
@@ -134,12 +144,8 @@ class Reads:
             raise NotYourRole("Your appointments changed while this was read.", "to ask again")
 
     async def reach_position(self, position: int) -> None:
-        """Wait until this process knows the log up to there. Raises NotCaughtUp."""
-        if not await self.handler.replica.at_least(position, WAIT_SECONDS_MAX):
-            raise NotCaughtUp(
-                f"Position {position} was asked for; the log is known up to {self.handler.replica.position}.",
-                f"position {position}",
-            )
+        """Wait until this process knows the log up to there. Raises NotThereYet, NotCaughtUp."""
+        await self.positions.reach(position, WAIT_SECONDS_MAX)
 
     async def as_of(self, conn: Connection, asked: AsOf, projection: str) -> int | None:
         """The position to read at (None: now), once the projection has come that far. Raises BadParameter, NotReady."""

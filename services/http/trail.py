@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from domain import trail
 from domain.authority import Reach
 from services.http.log import proving
-from services.http.reads import POSITION_MAX, PersonText, Reads, instant_in_address
+from services.http.reads import POSITION_MAX, TIME, PersonText, Reads, instant_in_address
 from services.log import reader
 from services.log.reader import Connection, Pool
 
@@ -32,8 +32,8 @@ class Readings(BaseModel):
         ),
     ] = None
     type: Annotated[str | None, Field(pattern=r"^[A-Z][A-Za-z]{0,62}$", examples=["DocumentRead"])] = None
-    from_: Annotated[Time | None, Field(alias="from")] = None
-    to: Time | None = None
+    from_: Annotated[Time | None, Field(alias="from", json_schema_extra=TIME)] = None
+    to: Annotated[Time | None, Field(json_schema_extra=TIME)] = None
     cursor: Annotated[int | None, Field(ge=0, le=POSITION_MAX, description="`next` of the page before")] = None
     limit: Annotated[int, Field(ge=1, le=1000, description="Records on a page")] = 100
 

@@ -76,8 +76,8 @@ def test_a_position_that_is_not_reached_is_not_answered_from_the_past(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.http.access.WAIT_SECONDS_MAX", 0.05)
-    response = service.evaluate("gus", {**asked(), "context": {"min_position": 10_000_000}})
-    problem(response, 503, "position")
+    response = service.evaluate("gus", {**asked(), "context": {"min_position": 100_000}})
+    problem(response, 425, "position")
     assert response.headers["retry-after"] == "1"
 
 

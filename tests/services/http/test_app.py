@@ -186,6 +186,10 @@ def test_an_address_that_there_is_not_is_a_problem_too(service: Service, path: s
     problem(service.client.post(path, json={}), 404, "paths")
 
 
+def test_an_address_with_a_line_break_is_no_address_of_another_method(service: Service) -> None:
+    problem(service.get("abe", "/log/tile/0/000%0A000"), 404, "paths")
+
+
 def test_the_methods_of_an_address_are_known() -> None:
     assert methods_of("/api/v1/requests") == {"GET", "POST"}
     assert methods_of("/api/v1/nothing") == set()

@@ -1,5 +1,7 @@
 """What may be read, by whom, as of when, and page by page?"""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -29,13 +31,30 @@ def test_a_read_includes_what_was_written_up_to_a_position(service: Service, req
     assert service.read("olga", f"/requests/{id}", position)["sign_offs"][0]["agency"] == "oncd"
 
 
-def test_a_position_that_is_far_away_is_not_waited_for_without_end(
+def test_a_position_that_does_not_come_is_not_waited_for_without_end(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.http.reads.WAIT_SECONDS_MAX", 0.05)
-    response = service.get("olga", "/requests?after=1000000")
-    problem(response, 503, "position")
+    position = service.read("olga", "/requests", 0)["position"]
+    response = service.get("olga", f"/requests?after={position + 50}")
+    problem(response, 425, "position")
     assert response.headers["retry-after"] == "1"
+
+
+@pytest.mark.parametrize("position", [1_000_000, 2**62])
+def test_a_position_of_which_nobody_can_have_been_told_is_not_waited_for(service: Service, position: int) -> None:
+    began = time.monotonic()
+    problem(service.get("olga", f"/requests?after={position}"), 425, "position")
+    assert time.monotonic() - began < 2
+
+
+def test_who_asks_for_what_is_about_to_be_written_is_waited_for(service: Service) -> None:
+    position = service.done("root", "/organizations/openai/changes", {"name": "Open AI"})["position"]
+    with ThreadPoolExecutor(1) as pool:
+        early = pool.submit(service.read, "olga", "/organizations/openai", position + 1)
+        time.sleep(0.1)
+        service.done("root", "/organizations/openai/changes", {"name": "OpenAI"})
+        assert early.result()["name"] == "OpenAI"
 
 
 def test_a_list_has_items_the_next_page_and_its_position(service: Service, request_of: Ask) -> None:
