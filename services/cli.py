@@ -19,6 +19,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from getpass import getuser
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -401,6 +402,14 @@ def show_key(folder: SignerFolder) -> int:
 # The command line
 
 
+OF_THE_TESTS = {
+    "bench": ("tests.benchmarks", "measure; prints figures and ratios"),
+    "audit": ("tests.audit", "known holes in what the locks pin, and whether that is what is installed"),
+    "fuzz": ("tests.fuzzing", "ask whatever the OpenAPI document allows and forbids, as every role"),
+}
+"""Commands for whoever changes Assent: the module with their `command(words)`, and a word about them."""
+
+
 def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(
         prog="run", description="Approval workflow for access to frontier AI models.", epilog=__doc__
@@ -435,7 +444,8 @@ def parser() -> argparse.ArgumentParser:
     past.add_argument("file", type=Path)
     past.add_argument("--as", dest="person", help="who imports, a records officer (the first administrator)")
     past.add_argument("--name", help="what the import is called; told again under it, it goes on (the file's name)")
-    commands.add_parser("bench", help="measure; prints figures and ratios", add_help=False)
+    for name, (_, sentence) in OF_THE_TESTS.items():
+        commands.add_parser(name, help=sentence, add_help=False)
     simulate = commands.add_parser("simulate", help="random worlds against the rule book; an auditor reads their logs")
     simulate.add_argument("--steps", type=int, default=100_000, help="how many (100000)")
     simulate.add_argument("--seed", type=int, default=1, help="the same seed gives the same worlds (1)")
@@ -487,10 +497,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logs.begin()
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        if words[:1] == ["bench"]:  # its options are its own, --help too
-            from tests.benchmarks import command as bench
-
-            return bench(words[1:])
+        if words and words[0] in OF_THE_TESTS:  # their options are their own, --help too
+            found: int = import_module(OF_THE_TESTS[words[0]][0]).command(words[1:])
+            return found
         given, settings = parser().parse_args(words), read_settings(os.environ)
         logs.begin(settings.log_format)
         return _run(given, settings)

@@ -157,6 +157,8 @@ def test_run_makes_the_environment_once_also_when_two_start_at_once(clone: Path,
     changed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "Installing" in changed.stderr
     assert "Making" not in changed.stderr
+    packages = next(clone.glob(".venv/lib/python3*/site-packages"))
+    assert {found.name.partition("-")[0] for found in packages.glob("*.dist-info")} == {"pip"}
 
 
 def test_run_says_what_to_install_where_venv_is_missing(clone: Path) -> None:

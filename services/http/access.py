@@ -60,20 +60,20 @@ class ResourceProperties(msgspec.Struct, frozen=True):
 class Subject(msgspec.Struct, frozen=True):
     """A customer."""
 
-    type: Annotated[Text, msgspec.Meta(extra_json_schema={"enum": ["organization"]})]
+    type: Text
     id: Text
     properties: SubjectProperties = SubjectProperties()
 
 
 class Action(msgspec.Struct, frozen=True):
-    name: Annotated[Text, msgspec.Meta(extra_json_schema={"enum": ["use"]})]
+    name: Text
     properties: dict[str, Any] = {}
 
 
 class Resource(msgspec.Struct, frozen=True):
     """A release."""
 
-    type: Annotated[Text, msgspec.Meta(extra_json_schema={"enum": ["release"]})]
+    type: Text
     id: Text
     properties: ResourceProperties = ResourceProperties()
 

@@ -145,7 +145,7 @@ def build_access_app(
     rates = rates_of(settings)
     machines = Machines(replica, now, KeyUses(door, now))
     identities = Identities(issuers_of(settings).all(), machines, None, rates.failed_sign_ins)
-    desk = Desk(replica, now, identities, rates.evaluations)
+    desk = Desk(replica, now, identities, Positions(replica, pool), rates.evaluations)
     framework = _framework(_refused_unrecorded)
     framework.include_router(access_feed.router(desk, pool))
     framework.include_router(operations.life_router())

@@ -275,7 +275,7 @@ def _content(path: str) -> Document:
         return {"text/html": {"schema": {"type": "string"}}}
     if path == "/docs/page.css":
         return {"text/css": {"schema": {"type": "string"}}}
-    if path.endswith("/checkpoint"):
+    if path.endswith("/checkpoint") or path == "/metrics":
         return {"text/plain": {"schema": {"type": "string"}}}
     if "/tile/" in path:
         return {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}

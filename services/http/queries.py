@@ -36,6 +36,7 @@ from projections.state_table import StateTable
 from services.http import boards, exports, histories
 from services.http.key_uses import KeyUses
 from services.http.reads import (
+    POINT,
     POSITION_MAX,
     Connection,
     EventType,
@@ -153,10 +154,20 @@ class Activity(Page):
     type: EventType | None = None
     from_: Annotated[
         str | None,
-        Field(alias="from", max_length=64, description="The first position, or the time (RFC 3339) from which on"),
+        Field(
+            alias="from",
+            max_length=64,
+            description="The first position, or the time (RFC 3339) from which on",
+            json_schema_extra=POINT,
+        ),
     ] = None
     to: Annotated[
-        str | None, Field(max_length=64, description="The last position, or the time (RFC 3339) up to which")
+        str | None,
+        Field(
+            max_length=64,
+            description="The last position, or the time (RFC 3339) up to which",
+            json_schema_extra=POINT,
+        ),
     ] = None
 
 

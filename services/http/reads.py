@@ -36,7 +36,8 @@ TIME: dict[str, JsonValue] = {"anyOf": [{"type": "string", "format": "date-time"
 POINT: dict[str, JsonValue] = {
     "anyOf": [{"type": "string", "pattern": "^[0-9]{1,18}$"}, {"type": "string", "format": "date-time"}]
 }
-"""A time, and a position or time, as the description puts them; refusals say it in words."""
+DAY: dict[str, JsonValue] = {"anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}]}
+"""A time, a position or time, and a day or time, as the description puts them; refusals say it in words."""
 
 Connection = AsyncConnection[Any]
 SlugText = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$", examples=["commerce"])]

@@ -16,7 +16,7 @@ from projections import pages, turnaround
 from projections.turnaround import DEFINITIONS, By, Measure, Outcome, Question
 from services.http import exports
 from services.http.problems import BadParameter
-from services.http.reads import Connection, Page, Reads, SlugText, instant_in_address, json_response
+from services.http.reads import DAY, Connection, Page, Reads, SlugText, instant_in_address, json_response
 
 FIGURES = "/api/v1/dashboards/turnaround"
 REQUESTS = f"{FIGURES}/requests"
@@ -33,9 +33,15 @@ class Turnaround(Page):
     by: Annotated[By, Field(description="By agency: of each agency's own part")] = "agency"
     from_: Annotated[
         Day | None,
-        Field(alias="from", description="From this day in Washington on (or the day of a time): see the definitions"),
+        Field(
+            alias="from",
+            description="From this day in Washington on (or the day of a time): see the definitions",
+            json_schema_extra=DAY,
+        ),
     ] = None
-    to: Annotated[Day | None, Field(description="Up to and including this day in Washington")] = None
+    to: Annotated[
+        Day | None, Field(description="Up to and including this day in Washington", json_schema_extra=DAY)
+    ] = None
 
 
 class Behind(Turnaround):

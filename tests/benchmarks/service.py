@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Timer
+from types import MappingProxyType
 
 import psycopg
 
@@ -107,12 +108,18 @@ def serving(apart: bool, doors: int = 0) -> Iterator[Service]:
 
 @contextmanager
 def serving_on(
-    data: Path, conninfo: str, roles: str, doors: int = 0, seconds_max: float = START_SECONDS_MAX
+    data: Path,
+    conninfo: str,
+    roles: str,
+    doors: int = 0,
+    seconds_max: float = START_SECONDS_MAX,
+    told: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Service]:
-    """A process that serves the log of that folder, whose Postgres runs. Raises Unmeasured where it does not start."""
-    with _process(
-        ["services.cli", "serve"], {"ASSENT_DATA": str(data), "ASSENT_ROLES": roles, "ASSENT_DOORS": str(doors)}
-    ) as process:
+    """A process that serves the log of that folder, whose Postgres runs; `told`: its other settings. Raises Unmeasured
+    where it does not start.
+    """
+    settings = {"ASSENT_DATA": str(data), "ASSENT_ROLES": roles, "ASSENT_DOORS": str(doors), **told}
+    with _process(["services.cli", "serve"], settings) as process:
         issuer = DevelopmentIssuer(replace(Settings(), data=data))
         address = _address(process, seconds_max)
         found = tuple(pid for pid, words in children(process.pid).items() if b"\0door\0" in words)

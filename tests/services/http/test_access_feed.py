@@ -307,7 +307,8 @@ async def test_no_heart_beats_while_the_log_cannot_be_read() -> None:
     """What is told as fresh must be: a gateway's own bound counts from the last heartbeat."""
     replica = Replica()
     replica.take(a_full_story().facts)
-    pulse = access_feed.Pulse(Desk(replica, lambda: START, Identities(())), cast(Any, None))
+    desk = Desk(replica, lambda: START, Identities(()), Positions(replica, AsyncConnectionPool(open=False)))
+    pulse = access_feed.Pulse(desk, cast(Any, None))
     ends: list[Any] = [(replica.position, "note"), psycopg.OperationalError("gone"), (replica.position + 1, "newer")]
 
     async def end() -> Any:
