@@ -5,9 +5,12 @@ A histogram is a number whose digits are its bins, eight for each: a review that
 again, and `sum(numeric)` does so a million times a second. See docs/decisions/a-histogram-is-a-number.md.
 """
 
+import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import accumulate
 
 DIGITS = 8
 """Of each bin: no bin ever counts more than 99,999,999."""
@@ -31,10 +34,15 @@ def one_in(bin: str) -> str:
     return f"('1e' || {DIGITS} * {bin})::numeric"
 
 
+_BINS = re.compile("." * DIGITS)
+
+
 def bins(number: str | None) -> list[int]:
     """The counts of the bins, from the first to the last that is not empty, of a number as Postgres writes it."""
-    digits = "" if number in (None, "0") else str(number)
-    return [int(digits[max(0, end - DIGITS) : end]) for end in range(len(digits), 0, -DIGITS)]
+    if number is None or number == "0":
+        return []
+    whole = number.zfill(-(-len(number) // DIGITS) * DIGITS)
+    return [*map(int, reversed(_BINS.findall(whole)))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +57,19 @@ class Days:
 
 def days(counts: Sequence[int]) -> Days:
     """The figures of a histogram of tenths of days: exact ones, for what is in a bin is all alike."""
-    total = sum(counts)
-    if not total:
+    found = [nth for nth, count in enumerate(counts) if count]
+    if not found:
         return Days()
-    lower, upper = _nth(counts, (total + 1) // 2), _nth(counts, total // 2 + 1)
-    mean = Fraction(sum(tenths_of(nth) * count for nth, count in enumerate(counts)), 10 * total)
-    return Days(total, (lower + upper) / 20, float(mean), _nth(counts, -(-9 * total // 10)) / 10)
+    up_to = [*accumulate(counts[nth] for nth in found)]
+    total = up_to[-1]
 
+    def in_place(place: int) -> int:
+        """The measure in that place (from 1) of all, from the shortest to the longest."""
+        return tenths_of(found[bisect_left(up_to, place)])
 
-def _nth(counts: Sequence[int], place: int) -> int:
-    """The measure in that place (from 1) of all, from the shortest to the longest."""
-    for nth, count in enumerate(counts):
-        place -= count
-        if place <= 0:
-            return tenths_of(nth)
-    raise AssertionError("a place among those that were counted")
+    median = (in_place((total + 1) // 2) + in_place(total // 2 + 1)) / 20
+    mean = Fraction(sum(tenths_of(nth) * counts[nth] for nth in found), 10 * total)
+    return Days(total, median, float(mean), in_place(-(-9 * total // 10)) / 10)
 
 
 def together(one: Sequence[int], other: Sequence[int]) -> list[int]:

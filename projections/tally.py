@@ -2,8 +2,8 @@
 
 Reviews, agencies' parts in them, and what rollouts reached are rows of `current` and `past`, as in a state table. What
 begins at a position counts from there on, what ends there no more: so the figures as of a position are the sum of all
-that happened up to it. That sum is kept in `tally`, by blocks: of 4,096 positions, of sixteen such blocks, of sixteen
-of those, … A block is summed once something happened beyond it, and never touched again. As of any position a few dozen
+that happened up to it. That sum is kept in `tally`, by blocks: of 4,096 positions, of eight such blocks, of eight of
+those, … A block is summed once something happened beyond it, and never touched again. As of any position a few dozen
 blocks and the rows of less than one block make the figures (docs/decisions/figures-are-sums-of-blocks.md).
 """
 
@@ -32,11 +32,11 @@ from projections.views import Views
 BLOCK_BITS = 12
 """A block of level 0 has 4,096 positions."""
 
-BITS_A_LEVEL, LEVELS = 4, 6
-"""A block of the next level has sixteen times as many, and so on: of the last one, 2^32."""
+BITS_A_LEVEL, LEVELS = 3, 8
+"""A block of the next level has eight times as many, and so on: of the last one, 2^33."""
 
-YEARS_FROM_LEVEL = 2
-"""From this level on the sums of whole years are kept beside those of months; below, a block has one month or two."""
+YEARS_FROM_LEVEL = 1
+"""From this level on the sums of whole years are kept beside those of months; below, a block has few months."""
 
 UNKNOWN = "unknown"
 SIZES_MAX = 50_000
@@ -143,7 +143,7 @@ class TallyTable:
 
 INDEXES = (
     "(since)",
-    "(about, agency, day, id, cycle, customer)",
+    "(about, outcome, day, id, cycle, agency, customer)",
     "(release, about, day, id, cycle, agency, customer)",
     "USING gin (recused) WHERE recused <> ARRAY[]::text[]",
 )

@@ -19,7 +19,6 @@ from projections.tally import (
     BITS_A_LEVEL,
     CONTRIBUTIONS,
     FLAGS,
-    KEY,
     LEVELS,
     MEASURES,
     YEARS_FROM_LEVEL,
@@ -202,7 +201,9 @@ async def figures(conn: Connection, reach: Reach, question: Question, asked: Ask
     pages.must_fit(asked)
     seen = await sight(conn, reach)
     async with conn.transaction():
-        await conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        await conn.execute(
+            "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL max_parallel_workers_per_gather = 0"
+        )
         reached = await pages.common_position(conn, [TABLE], None)
         at = reached if asked.at is None else min(asked.at, reached)
         found: list[tuple[Any, ...]] = []
@@ -235,7 +236,8 @@ class _Sums:
             self._add_blocks(blocks, months)
             self._add_rows_since(blocks << TABLE.block_bits, months)
         for sign, first, last in edges:
-            self._add_rows(sign, Clause("day BETWEEN %s AND %s", (first, last)))
+            inside = Clause("day BETWEEN %s AND %s AND outcome = ANY (%s)", (first, last, list(EVERY_OUTCOME)))
+            self._add_rows(sign, inside)
         if recused_from:
             days = str(self._question.since or ""), str(self._question.until or "9999-12-31")
             inside = Clause("day BETWEEN %s AND %s", days)
@@ -381,8 +383,8 @@ def _last_of(day: date) -> date:
 
 def _item(value: str, by: By, found: Sequence[tuple[Any, ...]]) -> Document:
     """Of one value: its reviews (or parts), and what its rollouts reached; None for what is not told by this."""
-    sums = {(about, size): [bins(number) for number in numbers] for _, about, size, *numbers in found}
-    counts, *measures = sums.get(("part" if by == "agency" else "review", ""), [[], [], [], []])
+    sums = {(about, size): numbers for _, about, size, *numbers in found}
+    counts, *measures = map(bins, sums.get(("part" if by == "agency" else "review", ""), [None] * len(CONTRIBUTIONS)))
 
     def of(bin: int) -> int:
         return counts[bin] if bin < len(counts) else 0
@@ -396,13 +398,15 @@ def _item(value: str, by: By, found: Sequence[tuple[Any, ...]]) -> Document:
         "information_requests_share": of(FLAGS["asked"]) / reviews if reviews else None,
         "days": {name: _told(days(measure)) for name, measure in zip(MEASURES, measures, strict=True)},
         "authorised": None if by == "agency" else _authorised(sums),
-        "available": _told(days(sums.get(("availability", ""), [[]])[-1])) if by in ("provider", "release") else None,
+        "available": _told(days(bins(sums.get(("availability", ""), [None])[-1])))
+        if by in ("provider", "release")
+        else None,
         "small": reviews < SMALL,
     }
 
 
-def _authorised(sums: dict[tuple[str, str], list[list[int]]]) -> Document:
-    of_size = {size: found[-1] for (about, size), found in sums.items() if about == "authorisation"}
+def _authorised(sums: dict[tuple[str, str], list[str | None]]) -> Document:
+    of_size = {size: bins(found[-1]) for (about, size), found in sums.items() if about == "authorisation"}
     everybody: Sequence[int] = []
     for histogram in of_size.values():
         everybody = together(everybody, histogram)
@@ -441,7 +445,8 @@ ITEM = """json_build_object(
     'silence', silence,
     'information_requested', asked
 )"""
-ORDER = ("day", *KEY)
+ORDER = ("day", "id", "cycle", "agency", "customer")
+EVERY_OUTCOME = (*OUTCOMES, "authorised", "available")
 
 
 async def requests(
@@ -454,8 +459,11 @@ async def requests(
     outcome: Outcome | None = None,
     measure: Measure | None = None,
 ) -> Page:
-    """The reviews, parts or authorisations that a figure counts, by day. Who may not read the requests finds none."""
-    filters = [_counted(question.by, measure), *pages.equal(**{question.by: value}, outcome=outcome)]
+    """The reviews, parts or authorisations that a figure counts, by day. Who may not read the requests finds none.
+
+    Each outcome walks an index by itself, so that those of which there are few need not be looked for.
+    """
+    filters = [_counted(question.by, measure), *pages.equal(**{question.by: value})]
     if question.since is not None:
         filters.append(Clause("day >= %s", (str(question.since),)))
     if question.until is not None:
@@ -465,7 +473,11 @@ async def requests(
     if seen is not None and (reach.clearance is not None or reach.full):
         whole = Sight(reach.clearance is not None, seen.organizations, seen.rollouts, seen.person).clause()
         others = f"(about NOT IN ('review', 'part') OR id <> ALL (ARRAY({_RECUSED_FROM})))"
-        sights = [Clause(f"{whole.text} AND {others}", (*whole.values, reach.person, reach.person))]
+        behind = Clause(f"{whole.text} AND {others}", (*whole.values, reach.person, reach.person))
+        sights = [
+            Clause(f"outcome = %s AND {behind.text}", (each, *behind.values))
+            for each in ([outcome] if outcome else EVERY_OUTCOME)
+        ]
     return await pages.page(conn, TABLE, sights, filters, asked, ORDER, ITEM)
 
 

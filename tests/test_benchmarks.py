@@ -5,13 +5,14 @@ import shutil
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import psycopg
 import pytest
 
 from domain.facts import Fact
 from domain.grant import GrantIssued
+from projections.turnaround import By
 from services.handle import folded
 from services.log.folder import SignerFolder
 from services.log.merkle import Frontier, leaf_hash
@@ -283,3 +284,12 @@ def test_checks_are_measured_beside_a_dict_that_knows_the_same(
     ours, plain = checks.remembered(checks.known(1000)), checks.looked_up(1000)
     assert all(ours(*key).allowed is plain(*key) is True for key in checks.keys(1000))
     assert not ours("customer-0", "release-0", "pro", "us_person").allowed
+
+
+def test_turnaround_is_timed_over_many_requests_and_over_few(capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = ["--requests", "3000", "--few", "300", "--repetitions", "1"]
+    assert command(["turnaround", "--json", *sizes]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["ratios"]["all_vs_few"] > 0
+    assert set(found["figures"]) == {"300_requests", "3000_requests"}
+    assert all(found["figures"]["3000_requests"][f"by_{by}_ever_now"]["p50_ms"] > 0 for by in get_args(By))

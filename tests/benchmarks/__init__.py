@@ -5,7 +5,19 @@ import json
 import sys
 from collections.abc import Sequence
 
-from tests.benchmarks import checks, commands, growth, imports, kill, queries, rebuild, tamper, verify, visible
+from tests.benchmarks import (
+    checks,
+    commands,
+    growth,
+    imports,
+    kill,
+    queries,
+    rebuild,
+    tamper,
+    turnaround,
+    verify,
+    visible,
+)
 from tests.benchmarks.report import Unmeasured, as_text
 
 BENCHMARKS = {
@@ -17,6 +29,7 @@ BENCHMARKS = {
     "queries": queries,
     "rebuild": rebuild,
     "tamper": tamper,
+    "turnaround": turnaround,
     "verify": verify,
     "visible": visible,
 }
