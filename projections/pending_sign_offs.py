@@ -90,18 +90,19 @@ def _row(
 ) -> Row:
     document = {"agency": leaf.agency, "stream": name, "lacks": task.lacks, "act": task.act, **about}
     signers = [" ".join(sorted(each)) for each in task.signers]
-    barred, customer = sorted(task.barred), task.customer or ""
-    act = task.act or ""
-    return leaf.agency, name, due, task.lacks, act, customer, barred, signers, concerned, sorted(recused), document
+    what = leaf.agency, name, about["release"], due, task.lacks
+    by_whom = task.act or "", task.customer or "", sorted(task.barred), signers
+    return *what, *by_whom, concerned, sorted(recused), document
 
 
 TABLE = StateTable(
     name="pending_sign_offs",
-    version=2,
+    version=3,
     kinds=frozenset({request.KIND, release.KIND}),
     columns={
         "agency": TEXT,
         "stream": TEXT,
+        "release": TEXT,
         "due": "timestamptz NOT NULL",
         "lacks": TEXT,
         "act": TEXT,
@@ -157,6 +158,7 @@ async def page(
     *,
     now: datetime,
     agency: str | None = None,
+    release: str | None = None,
     lacks: str | None = None,
     overdue: bool | None = None,
     officer: Officer | None = None,
@@ -168,7 +170,7 @@ async def page(
     all_ = reach.clearance is not None
     concerned = Clause("true") if all_ else Clause("concerned && %s::text[]", (sorted(reach.full),))
     sight = sights.unless_recused(reach, concerned, "stream")
-    filters = pages.equal(agency=agency, lacks=lacks) + pages.overdue(overdue, now)
+    filters = pages.equal(agency=agency, release=release, lacks=lacks) + pages.overdue(overdue, now)
     if officer is not None:
         filters.append(_may_be_done_by(officer))
     found = await pages.page(conn, TABLE, [sight], filters, asked, ("due", "stream", "agency"))

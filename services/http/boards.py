@@ -24,15 +24,11 @@ async def pending(
     now: datetime,
     *,
     officer: str | None,
-    agency: str | None,
-    lacks: str | None,
-    overdue: bool | None,
+    **filters: Any,
 ) -> pages.Page:
     """What waits for sign-offs; for `officer`, what that person could do themselves at that time."""
     person = None if officer is None else await _officer(reads, conn, officer, asked.at, now)
-    return await pending_sign_offs.page(
-        conn, reach, asked, now=now, agency=agency, lacks=lacks, overdue=overdue, officer=person
-    )
+    return await pending_sign_offs.page(conn, reach, asked, now=now, officer=person, **filters)
 
 
 Board = Callable[..., Awaitable[pages.Page]]

@@ -119,6 +119,7 @@ class PendingSignOffs(Page):
     """Whose sign-offs, what they lack, whether they are late, and who could give them."""
 
     agency: SlugText | None = None
+    release: SlugText | None = None
     lacks: Literal["sign_off", "countersignature", "information"] | None = None
     overdue: bool | None = None
     officer: Annotated[PersonText | None, Field(description="Only what that person could do themselves")] = None

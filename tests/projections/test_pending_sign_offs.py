@@ -101,6 +101,13 @@ async def test_nothing_is_pending_of_what_was_decided_or_not_begun(log: str, con
     assert await queue(conn, "ada") == []
 
 
+async def test_the_queue_of_one_release_is_where_it_is_stuck(log: str, conn: Connection) -> None:
+    await tell(log, in_review())
+    found = (await pending_sign_offs.page(conn, as_("rae"), now=NOW, release="gpt-5.6")).items
+    assert {item["stream"] for item in found} == {"request-nw", "release-gpt-5.6"}
+    assert (await pending_sign_offs.page(conn, as_("rae"), now=NOW, release="other")).items == []
+
+
 async def test_what_is_overdue_is_told_by_the_time_of_asking(log: str, conn: Connection) -> None:
     await tell(log, in_review())
     due = instant("2026-07-27T21:00:00Z")
