@@ -104,8 +104,12 @@ def settle(conninfo: str) -> None:
 
 def grow_by_worlds(conninfo: str, seed: str, size: int) -> int:
     """Fill an empty log with at least so many events of every kind: many worlds that go the same way; its size."""
+    return grow_by_appends(conninfo, history.multiplied(history.lived(seed, WORLD_STEPS), size))
+
+
+def grow_by_appends(conninfo: str, appends: Iterator[list[history.Row]]) -> int:
+    """Fill an empty log with these; its size."""
     tree = Frontier()
-    appends = history.multiplied(history.lived(seed, WORLD_STEPS), size)
     with psycopg.connect(conninfo, autocommit=True) as conn:
         while some := list(islice(appends, COMMIT_APPENDS)):
             heads: list[Row] = []

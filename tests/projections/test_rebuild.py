@@ -1,6 +1,9 @@
 """Can every projection be thrown away and made again while it serves, and does `verify` find the row that is wrong?"""
 
 import asyncio
+import os
+import signal
+from collections import Counter
 from dataclasses import replace
 
 import psycopg
@@ -9,15 +12,17 @@ import pytest
 from domain.world import Stream
 from projections import PROJECTIONS, grants, organizations, policies, requests, tracking
 from projections.filling import Unfit
+from projections.pages import Asked
 from projections.projector import create
 from projections.rebuild import BUILD_LOCK, BeingRebuilt, Placed, Report, rebuild
 from projections.state_table import StateTable
 from projections.statements import Row
 from projections.tracking import NotReady
 from projections.views import View
-from services.building import Building, parts_of
+from services.building import Building, WorkerGone, parts_of
 from services.log.source import reading
 from services.project import Projecting, command
+from tests.benchmarks.histories import compared
 from tests.projections.shelf import (
     a_full_story,
     all_rows,
@@ -30,7 +35,7 @@ from tests.projections.shelf import (
     reached,
 )
 from tests.projections.test_projector import assert_equal_to_the_replay, failing_at, has_stopped, standing_of
-from tests.spec import preview, second_request
+from tests.spec import Story, preview
 
 
 async def test_rows_made_again_are_the_live_ones_row_by_row(log: str) -> None:
@@ -118,6 +123,25 @@ async def test_a_fact_that_a_process_of_its_own_cannot_take_in_is_named_as_well(
         assert (await standing_of(log, "policies")).schema == "policies_v1"
 
 
+async def test_a_process_that_is_killed_in_a_rebuild_leaves_the_old_rows_serving(log: str) -> None:
+    append(log, (story := a_full_story()).facts)
+    async with projecting(log) as processes, await connected(log) as conn:
+        await reached(log, len(story.facts) - 1)
+        with pytest.raises(WorkerGone):
+            await processes.rebuild([replace(policies.TABLE, rows=_killing), requests.TABLE], processes=2)
+        assert (await requests.page(conn, as_("ada"))).items
+        half_made = await tracking.standing(conn, "requests", "building")
+        assert half_made is not None
+        await processes.rebuild([requests.TABLE, policies.TABLE], processes=2)
+        assert {each.role for each in await processes.standings()} == {"live"}
+    await assert_equal_to_the_replay_of(log, "requests")
+
+
+def _killing(name: str, view: View, stream: Stream) -> list[Row]:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return []
+
+
 def _refusing(name: str, view: View, stream: Stream) -> list[Row]:
     raise ValueError("no policy is\ngood enough")
 
@@ -174,30 +198,49 @@ async def test_the_projector_goes_on_in_the_schema_that_was_swapped_in(log: str)
 
 
 async def test_readers_notice_nothing_of_rebuilds_under_load(log: str) -> None:
+    """While requests come in, and all projections are made again and again, each read shows just what was so."""
     story = preview()
     append(log, story.facts)
-    size = len(story.facts)
-    async with projecting(log) as processes, await connected(log) as conn:
-        await reached(log, size - 1)
-        rebuilding = asyncio.create_task(_rebuild_again_and_again(processes))
-        seen = 0
-        for nth in range(25):
+    swapped_in: set[str] = set()
+    async with projecting(log) as processes:
+        await reached(log, len(story.facts) - 1)
+        rebuilding = asyncio.create_task(_rebuild_again_and_again(processes, swapped_in))
+        reading_ = asyncio.create_task(_read_until(log, story, rebuilding))
+        nth = 0
+        while not rebuilding.done():
+            size = len(story.facts)
             many_requests(story, 2, 2 * nth)
             append(log, story.facts[size:])
-            size = len(story.facts)
-            found = len((await requests.page(conn, as_("ada"))).items)
-            assert found >= seen, "a reader never goes back in time"
-            seen = found
-            await reached(log, size - 1)
+            nth += 1
+            await asyncio.sleep(0.02)
         await rebuilding
-        append(log, second_request(story, id="last").facts[size:])
+        assert await reading_ > 50, "readers were there all the time"
         await reached(log, len(story.facts) - 1)
+    assert len(swapped_in) == 3
     await assert_equal_to_the_replay_of(log, "requests")
+    await assert_equal_to_the_replay_of(log, "pending_sign_offs")
 
 
-async def _rebuild_again_and_again(processes: Projecting) -> None:
-    for _ in range(4):
-        await processes.rebuild([requests.TABLE])
+async def _rebuild_again_and_again(processes: Projecting, swapped_in: set[str]) -> None:
+    for _ in range(3):
+        await processes.rebuild(PROJECTIONS)
+        swapped_in |= {each.schema for each in await processes.standings() if each.name == "requests"}
+
+
+async def _read_until(log: str, story: Story, rebuilding: "asyncio.Task[None]") -> int:
+    """How many times the list was read, now and as of a while ago; each time it showed what was there by then."""
+    reads, shown = 0, -1
+    async with await connected(log) as conn:
+        while not rebuilding.done():
+            now = await requests.page(conn, as_("ada"), Asked(limit=200))
+            assert now.position >= shown, "a reader never goes back in time"
+            then = await requests.page(conn, as_("ada"), Asked(at=max(0, now.position - 10), limit=200))
+            for page in (now, then):
+                known = [fact.stream for fact in story.facts[: page.position + 1] if fact.stream.startswith("request-")]
+                versions = {f"request-{item['id']}": item["version"] for item in page.items}
+                assert versions == dict(list(Counter(known).items())[:200])
+            reads, shown = reads + 1, now.position
+    return reads
 
 
 async def assert_equal_to_the_replay_of(conninfo: str, name: str) -> None:
@@ -300,3 +343,8 @@ async def test_at_a_terminal_the_exit_code_says_whether_all_is_well(
     assert await run("verify", ["requests"], 1, False) == 1
     assert "differs from the replay" in capsys.readouterr().out
     assert await run("list", ["nonsense"], 1, False) == 2
+
+
+async def test_whatever_happened_in_random_histories_live_rows_are_those_of_a_rebuild(log: str) -> None:
+    found = await compared(log, "tests", 100)
+    assert found.rows > found.events > 4_000 and found.batches > 50

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import groupby
+from random import Random
 from typing import Any
 from unittest.mock import patch
 
@@ -193,6 +194,23 @@ def multiplied(appends: Sequence[Sequence[Row]], size: int) -> Iterator[list[Row
             if len(batch) >= HEAD_RECORDS or world == worlds - 1:
                 yield batch
                 batch = []
+
+
+def side_by_side(worlds: Sequence[Sequence[Sequence[Row]]], chance: Random) -> Iterator[list[Row]]:
+    """The appends of many worlds as one log: each world in its order and with streams of its own, at random turns."""
+    left = {nth: iter(world) for nth, world in enumerate(worlds)}
+    turns = list(left)
+    position = 0
+    while turns:
+        at = chance.randrange(len(turns))
+        append = next(left[turns[at]], None)
+        if append is None:
+            turns[at] = turns[-1]
+            turns.pop()
+            continue
+        further = position - append[0].position
+        yield list(_keyed([_moved(row.record, further, f".{turns[at]}") for row in append], str(turns[at])))
+        position += len(append)
 
 
 def _moved(record: bytes, further: int, world: str = "") -> bytes:
