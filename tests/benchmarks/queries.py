@@ -85,15 +85,12 @@ FILTERS: dict[str, tuple[tuple[str, str], ...]] = {
     "/dashboards/clearance": ((AUDITOR, "customer=c09"), (AUDITOR, "release=model-7"), (APPLICANT, "")),
     "/dashboards/activity": ((AUDITOR, "person=olga"), (AUDITOR, "person=of-seldom"), (AUDITOR, "person=nobody")),
     "/dashboards/activity_counts": ((AUDITOR, "person=olga"),),
-    "/dashboards/turnaround": ((AUDITOR, "by=agency"), (AUDITOR, "by=size_class"), (OFFICER, "by=release")),
+    "/dashboards/turnaround": ((AUDITOR, "by=size_class"), (OFFICER, "by=release"), (OF_BIS, "from=2026-01-01")),
+    "/dashboards/turnaround/requests": ((AUDITOR, "by=release&value=model-7"), (OF_BIS, "")),
     "/organizations": ((AUDITOR, "kind=customer"),),
     "/releases": ((AUDITOR, "phase=preview"),),
 }
 """Beside each list as it is: who asks for which part of it, also for such as holds few of many rows or none."""
-
-
-NEVER_BARE = frozenset({"/dashboards/turnaround"})
-"""What answers only where it is said what is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,8 +195,7 @@ def lists() -> list[str]:
 
 def questions() -> Iterator[Question]:
     for path in lists():
-        if path not in NEVER_BARE:
-            yield Question(AUDITOR, path)
+        yield Question(AUDITOR, path)
         for person, filters in FILTERS.get(path, ()):
             yield Question(person, f"{path}?{filters}" if filters else path)
 
