@@ -11,9 +11,10 @@ from projections.pages import Clause
 def concerned(reach: Reach) -> list[Clause]:
     """Rows of requests or grants: in full to those whom they concern, as an applicant to the customer's own people."""
     full = Clause("view = 'full' AND concerned && %s::text[]", (sorted(reach.full),))
+    one = len(reach.own) == 1  # of one customer an index gives the rows in order; of several it cannot
     own = Clause(
-        "view = 'applicant' AND customer = ANY (%s::text[]) AND NOT concerned && %s::text[]",
-        (sorted(reach.own), sorted(reach.full)),
+        f"view = 'applicant' AND customer = {'%s' if one else 'ANY (%s::text[])'} AND NOT concerned && %s::text[]",
+        (*reach.own, sorted(reach.full)) if one else (sorted(reach.own), sorted(reach.full)),
     )
     if reach.clearance is not None:
         return [Clause("view = 'full'")]
