@@ -62,7 +62,7 @@ def follow(reads: Reads, request: Request, asked: Events, last: int | None) -> R
         return [await opened(reads, record) for record in found]
 
     async def may_read() -> None:
-        await reads.reader(request)
+        await reads.still_reader(request)
 
     replica = reads.handler.replica
     return feed.Feed(feed.events(after, page, lambda: replica.position, replica.at_least, may_read))

@@ -19,7 +19,7 @@ from services.http import exports
 from services.http.answers import source_of
 from services.http.bodies import instant
 from services.http.histories import Until
-from services.http.identity import Identities
+from services.http.identity import Identities, Identity
 from services.http.machines import must_have_scope
 from services.http.positions import Positions
 from services.http.problems import BadParameter, NotYourRole
@@ -124,7 +124,6 @@ class Reads:
 
         Raises Unauthenticated, TooManyRequests, ScopeMissing, NotThereYet, NotCaughtUp, NotYourRole.
         """
-        path = request.scope["route"].path_format
         identity = await self.identities.of_read(dict(request.scope["headers"]), source_of(request.scope))
         request.state.person = identity.person
         if self.rate is not None:
@@ -133,6 +132,16 @@ class Reads:
         after = request.query_params.get("after", "")
         if after.isdecimal() and len(after) < 20:
             await self.reach_position(int(after))
+        return self._reach(request, identity)
+
+    async def still_reader(self, request: Request) -> Reach:
+        """As `reader`, of somebody who was let in and reads on: it counts as no request, and nothing is waited for."""
+        identity = await self.identities.of_read(dict(request.scope["headers"]), source_of(request.scope))
+        must_have_scope(identity, "read")
+        return self._reach(request, identity)
+
+    def _reach(self, request: Request, identity: Identity) -> Reach:
+        path = request.scope["route"].path_format
         stands = self.handler.replica.standing(identity.person, self.handler.clock.now())
         if not may_read(READS[path], stands.offices):
             needed = (f"an appointment as {role}" for role in READERS[READS[path]])
@@ -141,7 +150,7 @@ class Reads:
 
     async def same_reader(self, request: Request, reach: Reach) -> None:
         """The caller still is who they were, and may read the same. Raises Unauthenticated, NotYourRole."""
-        if await self.reader(request) != reach:
+        if await self.still_reader(request) != reach:
             raise NotYourRole("Your appointments changed while this was read.", "to ask again")
 
     async def reach_position(self, position: int) -> None:

@@ -210,6 +210,19 @@ def test_reads_beyond_the_limit_are_refused_for_that_reader_alone(strict: tuple[
     assert service.get("nina", "/organizations").status_code == 200
 
 
+def test_a_file_is_one_request_however_many_parts_it_is_read_in(
+    strict: tuple[Service, Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, _ = strict
+    monkeypatch.setattr("services.http.exports.LIMIT_MAX", 1)
+    time.sleep(1.2)
+    for _ in range(2 * MOST):
+        organization(service)
+        time.sleep(1.2 / MOST)
+    whole = service.get("root", "/organizations?format=jsonl")
+    assert len(whole.text.splitlines()) > 2 * MOST and '"complete"' in whole.text.splitlines()[-1]
+
+
 def test_evaluations_beyond_the_limit_are_refused(strict: tuple[Service, Settings]) -> None:
     service, _ = strict
     limited(*asked(lambda: service.evaluate("root", QUESTION)), 200)
