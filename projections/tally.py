@@ -35,8 +35,11 @@ BLOCK_BITS = 12
 BITS_A_LEVEL, LEVELS = 3, 8
 """A block of the next level has eight times as many, and so on: of the last one, 2^33."""
 
-YEARS_FROM_LEVEL = 1
-"""From this level on the sums of whole years are kept beside those of months; below, a block has few months."""
+TEN, MONTH, YEAR = 9, 7, 4
+"""How much of a day's text names such a period: `2026-07-1` is from the 10th to the 19th, `2026-07-3` the month's rest.
+
+Sums are kept by ten days; from level 1 on also by month and by year, for a block of level 0 has few of them.
+"""
 
 UNKNOWN = "unknown"
 SIZES_MAX = 50_000
@@ -93,7 +96,7 @@ CONTRIBUTIONS = {"counts": f"({_COUNTED})", **{name: one_in(bin_of(name)) for na
 
 @dataclass(frozen=True)
 class TallyTable:
-    """The rows, and the sums over them by who is concerned, provider, release, size of customer, agency and month."""
+    """The rows, and sums over them by whom they concern, provider, release, size of customer, agency and ten days."""
 
     name: str
     version: int
@@ -155,7 +158,7 @@ _LATE_SIZES = """
         AND (found.until IS NULL OR found.until > row.began);"""
 
 DIMENSIONS = ("about", "agency", "provider", "release", "size_class", "concerned")
-"""What sums are kept apart by, beside the month; parts of agencies neither by release nor by size."""
+"""What sums are kept apart by, beside the days; parts of agencies neither by release nor by size."""
 
 
 def _names(schema: str) -> dict[str, sql.Identifier]:
@@ -188,7 +191,7 @@ BEGIN
     WHILE first < up_to LOOP
         after := least(first + 16, up_to);
         INSERT INTO tally
-        SELECT 0, position >> {{bits}}, left(day, 7), {_OWN_DIMENSIONS}, {_OF_ROWS}
+        SELECT 0, position >> {{bits}}, left(day, {TEN}), {_OWN_DIMENSIONS}, {_OF_ROWS}
         FROM (
             SELECT since AS position, 1 AS sign, {_COLUMNS} FROM current
             WHERE since >= first << {{bits}} AND since < after << {{bits}}
@@ -205,14 +208,16 @@ BEGIN
         after := up_to >> ({BITS_A_LEVEL} * higher);
         IF first < after THEN
             INSERT INTO tally SELECT higher, block >> {BITS_A_LEVEL}, period, {_DIMENSIONS}, {_SUMS} FROM tally
-            WHERE level = higher - 1 AND length(period) = 7
+            WHERE level = higher - 1 AND length(period) = {TEN}
                 AND block >= first << {BITS_A_LEVEL} AND block < after << {BITS_A_LEVEL}
                 AND about IN ({_ABOUT})
             GROUP BY {_KINDS};
-        END IF;
-        IF first < after AND higher >= {YEARS_FROM_LEVEL} THEN
-            INSERT INTO tally SELECT higher, block, left(period, 4), {_DIMENSIONS}, {_SUMS} FROM tally
-            WHERE level = higher AND length(period) = 7 AND block >= first AND block < after
+            INSERT INTO tally SELECT higher, block, left(period, {MONTH}), {_DIMENSIONS}, {_SUMS} FROM tally
+            WHERE level = higher AND length(period) = {TEN} AND block >= first AND block < after
+                AND about IN ({_ABOUT})
+            GROUP BY {_KINDS};
+            INSERT INTO tally SELECT higher, block, left(period, {YEAR}), {_DIMENSIONS}, {_SUMS} FROM tally
+            WHERE level = higher AND length(period) = {MONTH} AND block >= first AND block < after
                 AND about IN ({_ABOUT})
             GROUP BY {_KINDS};
         END IF;

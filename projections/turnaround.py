@@ -21,11 +21,14 @@ from projections.tally import (
     FLAGS,
     LEVELS,
     MEASURES,
-    YEARS_FROM_LEVEL,
+    MONTH,
+    TEN,
+    YEAR,
     TallyTable,
 )
 
-TABLE = TallyTable(name="turnaround", version=1)
+DAY = timedelta(days=1)
+TABLE = TallyTable(name="turnaround", version=2)
 
 By = Literal["agency", "provider", "size_class", "release"]
 Outcome = Literal[
@@ -228,13 +231,13 @@ class _Sums:
 
     async def read(self, conn: Connection, after: str) -> list[tuple[Any, ...]]:
         """(value, about, size, counts, intake, net, gross) of the values after one, in their order, without zeros."""
-        months, edges = plan(self._question.since, self._question.until)
+        span, edges = plan(self._question.since, self._question.until)
         recused_from = await self._recused_from(conn)
-        if months is not None:
+        if span is not None:
             (summed,) = (await self._rows(conn, "SELECT blocks FROM {summed}", []))[0]
             blocks = min((self._at + 1) >> TABLE.block_bits, summed)
-            self._add_blocks(blocks, months)
-            self._add_rows_since(blocks << TABLE.block_bits, months)
+            self._add_blocks(blocks, span)
+            self._add_rows_since(blocks << TABLE.block_bits, span)
         for sign, first, last in edges:
             inside = Clause("day BETWEEN %s AND %s AND outcome = ANY (%s)", (first, last, list(EVERY_OUTCOME)))
             self._add_rows(sign, inside)
@@ -275,22 +278,22 @@ class _Sums:
         self._branches.append(sql.SQL(text).format(**self._names))
         self._values += [value for clause in conditions for value in clause.values]
 
-    def _add_blocks(self, blocks: int, months: "Months") -> None:
+    def _add_blocks(self, blocks: int, days: "Span") -> None:
         """The largest blocks that lie wholly below, then the next smaller ones, down to single ones of level 0."""
         start = 0
         for level in range(LEVELS - 1, -1, -1):
             end = blocks >> (BITS_A_LEVEL * level)
             if start < end:
-                for period in months.periods(level):
+                for period in days.periods(level):
                     among = Clause("level = %s AND block >= %s AND block < %s", (level, start, end))
                     self._add(list(CONTRIBUTIONS), "{tally}", among, period)
             start = end << BITS_A_LEVEL
 
-    def _add_rows_since(self, start: int, months: "Months") -> None:
+    def _add_rows_since(self, start: int, days: "Span") -> None:
         """What happened in the last block, which is not complete at this position."""
         for sign, table, position in ((1, "current", "since"), (1, "past", "since"), (-1, "past", "until")):
             happened = Clause(f"{position} >= %s AND {position} <= %s", (start, self._at))
-            self._add(_signed(sign), f"{{{table}}}", happened, months.days())
+            self._add(_signed(sign), f"{{{table}}}", happened, days.days())
 
     def _add_rows(self, sign: int, *clauses: Clause) -> None:
         """Rows that hold at this position, one by one."""
@@ -304,74 +307,99 @@ def _signed(sign: int) -> list[str]:
     return [f"{sign} * {contribution}" for contribution in CONTRIBUTIONS.values()]
 
 
-# Days as months, years, and single days at the edges
+# Days as years, months, tens, and single days at the edges
 
 
 @dataclass(frozen=True, slots=True)
-class Months:
-    """Whole months, `2026-07` each, both ends included; None: open."""
+class Span:
+    """Days from one that begins a ten to one that ends a ten, both included; None: open."""
 
-    first: str | None
-    last: str | None
+    first: date | None
+    last: date | None
 
     def days(self) -> Clause:
-        """The rows whose day lies in these months."""
-        return Clause("day BETWEEN %s AND %s", (self.first or "", f"{self.last or '9999-12'}-31"))
+        """The rows whose day lies within."""
+        return Clause("day BETWEEN %s AND %s", (str(self.first or ""), str(self.last or "9999-12-31")))
 
     def periods(self, level: int) -> Iterator[Clause]:
-        """The sums of these months: as whole years where those are kept, and the months beside them."""
-        if level < YEARS_FROM_LEVEL:
-            yield self._months(self.first, self.last)
-        elif self.first is None and self.last is None:
-            yield Clause("length(period) = 4")
-        else:
-            yield from self._with_years()
-
-    def _with_years(self) -> Iterator[Clause]:
-        first = "" if self.first is None else self.first[:4]
-        if self.first is not None and not self.first.endswith("-01"):
-            first = f"{int(first) + 1:04}"
-        last = "9999" if self.last is None else self.last[:4]
-        if self.last is not None and not self.last.endswith("-12"):
-            last = f"{int(last) - 1:04}"
-        if first > last:
-            yield self._months(self.first, self.last)
+        """The sums that make it up: as years and months where those are kept, and the tens beside them."""
+        if level == 0:
+            yield _sums(TEN, self.first, self.last)
             return
-        yield Clause("length(period) = 4 AND period BETWEEN %s AND %s", (first, last))
-        if self.first is not None and self.first[:4] < first:
-            yield self._months(self.first, f"{self.first[:4]}-12")
-        if self.last is not None and self.last[:4] > last:
-            yield self._months(f"{self.last[:4]}-01", self.last)
+        first = self.first and _begin_after(self.first, self.first.replace(day=1), _last_of(self.first))
+        last = self.last and _end_before(self.last, self.last.replace(day=1), _last_of(self.last))
+        if first and last and first > last:
+            yield _sums(TEN, self.first, self.last)
+            return
+        yield from _beside(TEN, self.first, first, last, self.last)
+        begin = first and _begin_after(first, first.replace(month=1), first.replace(month=12, day=31))
+        end = last and _end_before(last, last.replace(month=1, day=1), last.replace(month=12))
+        if begin and end and begin > end:
+            yield _sums(MONTH, first, last)
+            return
+        yield from _beside(MONTH, first, begin, end, last)
+        yield _sums(YEAR, begin, end)
 
-    def _months(self, first: str | None, last: str | None) -> Clause:
-        return Clause("length(period) = 7 AND period BETWEEN %s AND %s", (first or "", last or "9999-12"))
+
+def _sums(length: int, first: date | None, last: date | None) -> Clause:
+    """The sums of periods of that length."""
+    limits = str(first or "")[:length], str(last or "9999-12-31")[:length]
+    return Clause(f"length(period) = {length} AND period BETWEEN %s AND %s", limits)
+
+
+def _beside(
+    length: int, first: date | None, begin: date | None, end: date | None, last: date | None
+) -> Iterator[Clause]:
+    """What lies before the beginning, and after the end, of the longer periods."""
+    if first and begin and first < begin:
+        yield _sums(length, first, begin - DAY)
+    if last and end and last > end:
+        yield _sums(length, end + DAY, last)
+
+
+def _begin_after(day: date, begin: date, end: date) -> date:
+    """The first day of the first period that lies wholly from a day on, which is in the one from `begin` to `end`."""
+    return day if day == begin else end + DAY
+
+
+def _end_before(day: date, begin: date, end: date) -> date:
+    """The last day of the last period that lies wholly up to a day, which is in the one from `begin` to `end`."""
+    return day if day == end else begin - DAY
 
 
 Edge = tuple[int, str, str]
 """Single days to add (1) or to take away (-1), both ends included."""
 
 
-def plan(since: date | None, until: date | None) -> tuple[Months | None, list[Edge]]:
-    """The whole months of some days, and the days to add to them, or to take away from them, whichever are fewer."""
-    if since and until and _last_of(since) == _last_of(until) and (since.day > 1 or until != _last_of(until)):
+def plan(since: date | None, until: date | None) -> tuple[Span | None, list[Edge]]:
+    """The whole tens of some days, and the days to add to them, or to take away from them, whichever are fewer."""
+    if since and until and _ten(since) == _ten(until) != (since, until):
         return None, [(1, str(since), str(until))]
     edges: list[Edge] = []
     first, last = since, until
-    if since is not None and since.day > 1:
-        if since.day - 1 <= _last_of(since).day // 2:
-            edges.append((-1, str(since.replace(day=1)), str(since - timedelta(days=1))))
+    if since is not None:
+        begin, end = _ten(since)
+        if since - begin <= end - since:
+            first = begin
+            edges += [(-1, str(begin), str(since - DAY))] if begin < since else []
         else:
-            edges.append((1, str(since), str(_last_of(since))))
-            first = _last_of(since) + timedelta(days=1)
-    if until is not None and until != _last_of(until):
-        if until.day >= _last_of(until).day // 2:
-            edges.append((-1, str(until + timedelta(days=1)), str(_last_of(until))))
+            first = end + DAY
+            edges.append((1, str(since), str(end)))
+    if until is not None:
+        begin, end = _ten(until)
+        if end - until <= until - begin:
+            last = end
+            edges += [(-1, str(until + DAY), str(end))] if until < end else []
         else:
-            edges.append((1, str(until.replace(day=1)), str(until)))
-            last = until.replace(day=1) - timedelta(days=1)
-    if first is not None and last is not None and first > last:
-        return None, edges
-    return Months(str(first)[:7] if first else None, str(last)[:7] if last else None), edges
+            last = begin - DAY
+            edges.append((1, str(begin), str(until)))
+    return (None if first and last and first > last else Span(first, last)), edges
+
+
+def _ten(day: date) -> tuple[date, date]:
+    """The first and the last of the days whose texts begin alike up to the ten."""
+    begin = max(1, day.day // 10 * 10)
+    return day.replace(day=begin), min(day.replace(day=1) + timedelta(day.day // 10 * 10 + 8), _last_of(day))
 
 
 def _last_of(day: date) -> date:
