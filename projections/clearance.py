@@ -51,7 +51,7 @@ FIELDS = (
 )
 """What a cell tells, in order; `grant` and `directive`: on which it rests, if on one."""
 
-CUSTOMERS_MAX = 1000
+CUSTOMERS_MAX = 200
 """How many customers one answer looks at, where a filter leaves nothing of the first of them."""
 
 FactsAt = Callable[[Collection[int]], Awaitable[Sequence[Fact]]]
