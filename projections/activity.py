@@ -130,9 +130,9 @@ FactsAt = Callable[[Collection[int]], Awaitable[Sequence[Fact]]]
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """As what somebody asks: the organizations in which they hold an office themselves, and those that they head."""
+    """As what somebody asks: the organizations for which they act, by a lent power too, and those that they head."""
 
-    holds: frozenset[str] = frozenset()
+    acts_for: frozenset[str] = frozenset()
     heads: frozenset[str] = frozenset()
 
 
@@ -168,7 +168,7 @@ def shown(reach: Reach, seat: Seat, person: str) -> list[Clause] | None:
     """What of a person's acts the reader sees; None: nothing.
 
     Auditors see all; everybody their own, and heads those for their agency: of what they may know at all, for the
-    organizations in which they hold office today, and not on a request from which they are recused (I5).
+    organizations for which they act today, and not on a request from which they are recused (I5).
     """
     recused = Clause(
         "stream <> ALL (ARRAY(SELECT 'request-' || id FROM {current_requests} WHERE recused @> ARRAY[%s::text]))",
@@ -176,7 +176,7 @@ def shown(reach: Reach, seat: Seat, person: str) -> list[Clause] | None:
     )
     if reach.clearance is Label.AUDITOR:
         return [recused]
-    organizations = seat.heads | (seat.holds if person == reach.person else frozenset())
+    organizations = seat.heads | (seat.acts_for if person == reach.person else frozenset())
     if not organizations:
         return None
     known = [name for name, schema in EVENTS.items() if is_visible(schema, reach.general)]

@@ -1,19 +1,22 @@
 """What do the dashboards need beside rows: who holds which office at that time, and which facts matter?"""
 
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 from domain import organization
 from domain.authority import Reach, offices
-from domain.facts import Fact
 from domain.organization import Organization
 from domain.world import EMPTY, fold
 from projections import activity, activity_counts, clearance, pages, pending_sign_offs
 from projections.pending_sign_offs import Officer
 from services.http.reads import Connection, Reads
 from services.log import reader
+
+Board = Callable[..., Awaitable[pages.Page]]
+"""Told who reads, which part, what time it was then, and by name the filters of its list; answers with a page."""
 
 
 async def pending(
@@ -29,9 +32,6 @@ async def pending(
     """What waits for sign-offs; for `officer`, what that person could do themselves at that time."""
     person = None if officer is None else await _officer(reads, conn, officer, asked.at, now)
     return await pending_sign_offs.page(conn, reach, asked, now=now, officer=person, **filters)
-
-
-Board = Callable[..., Awaitable[pages.Page]]
 
 
 def told_the_time(answers: ModuleType) -> Board:
@@ -50,10 +50,7 @@ async def matrix(
     reads: Reads, conn: Connection, reach: Reach, asked: pages.Asked, now: datetime, **filters: Any
 ) -> pages.Page:
     """Who may use what, and why, from the facts of the log that it rests on."""
-
-    async def facts_at(positions: Collection[int]) -> list[Fact]:
-        return await reader.facts_at(conn, positions)
-
+    facts_at = partial(reader.facts_at, conn)
     return await clearance.page(conn, reach, asked, clearance.Which(**filters), now=now, facts_at=facts_at)
 
 
@@ -61,21 +58,16 @@ async def acts(
     reads: Reads, conn: Connection, reach: Reach, asked: pages.Asked, now: datetime, **filters: Any
 ) -> pages.Page:
     """What a person did."""
-
-    async def facts_at(positions: Collection[int]) -> list[Fact]:
-        return await reader.facts_at(conn, positions)
-
-    acting = await _acting(reads, conn, reach, **filters)
-    return await activity.page(conn, reach, _seat(reads, reach), asked, acting, facts_at=facts_at)
+    acting, seat = await _acting(reads, conn, reach, **filters), _seat(reads, reach)
+    return await activity.page(conn, reach, seat, asked, acting, facts_at=partial(reader.facts_at, conn))
 
 
 async def acts_counted(
     reads: Reads, conn: Connection, reach: Reach, asked: pages.Asked, now: datetime, **filters: Any
 ) -> pages.Page:
     """How often a person did what."""
-    return await activity_counts.page(
-        conn, reach, _seat(reads, reach), asked, await _acting(reads, conn, reach, **filters)
-    )
+    acting = await _acting(reads, conn, reach, **filters)
+    return await activity_counts.page(conn, reach, _seat(reads, reach), asked, acting)
 
 
 async def _acting(
@@ -98,10 +90,10 @@ async def _acting(
 
 
 def _seat(reads: Reads, reach: Reach) -> activity.Seat:
-    """The reader's own offices today; a power that was lent opens nothing here."""
-    own = [o for o in reads.handler.replica.standing(reach.person, reads.handler.clock.now()).offices if not o.via]
-    heads = frozenset(office.organization for office in own if office.role == "head")
-    return activity.Seat(frozenset(office.organization for office in own), heads)
+    """Where the reader acts today, by whosever power, and which agencies they head themselves."""
+    held = reads.handler.replica.standing(reach.person, reads.handler.clock.now()).offices
+    heads = (office.organization for office in held if office.role == "head" and not office.via)
+    return activity.Seat(frozenset(office.organization for office in held), frozenset(heads))
 
 
 async def _officer(reads: Reads, conn: Connection, person: str, at: int | None, now: datetime) -> Officer:

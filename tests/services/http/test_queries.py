@@ -318,6 +318,11 @@ def test_what_an_official_did_is_read_by_themselves_their_head_and_auditors(serv
         assert (item["position"], item["stream"], item["type"]) == (position, f"request-{id}", "AgencySignedOff")
     for reader in ("cora", "nina", "rae", "nobody"):
         assert service.read(reader, address, position)["items"] == []
+    lent = service.done("hana", "/organizations/oncd/delegations", {"to": "dora", "powers": ["SignOff"]})
+    assert service.read("dora", address, lent["position"])["items"] == [], "what a head may read is not lent"
+    position = service.done("dora", f"/requests/{request_of()}/sign-offs", APPROVE)["position"]
+    (own,) = service.read("dora", "/dashboards/activity?limit=1", position)["items"]
+    assert (own["position"], own["via"]) == (position, ["hana"])
     assert service.get("olga", "/dashboards/activity?limit=1").json()["items"] == [item], "without a person, one's own"
 
 
