@@ -1,11 +1,12 @@
 """May they use it now: does the answer name the first reason that applies (I10)?"""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from domain.access import IN_A_GRANTED_PHASE, Answer, Use, microseconds
+from domain.access import IN_A_GRANTED_PHASE, Access, Answer, Use, microseconds
 from domain.appeals import AppealDecided
 from domain.directive import DirectiveEased, DirectiveIssued, DirectiveLifted, Uses
 from domain.enforcement import Enforcement
@@ -515,3 +516,182 @@ def test_an_answer_rests_on_the_last_fact_that_mattered() -> None:
     before = check(story)
     story.happened("grant-g", AffiliateAdded("x", "Not of a grant", "US"), by=ONCD)
     assert check(story) == before
+
+
+# What is missing, and what could be used instead
+
+
+def known(story: Story) -> Enforcement:
+    enforcement = Enforcement()
+    for fact in story.facts:
+        enforcement.take(fact)
+    return enforcement
+
+
+MISSING: tuple[tuple[Story, Use, tuple[str, ...]], ...] = (
+    (with_grant(), USE, ()),
+    (with_grant(), Use("northwind", "gpt-9"), ("a release that is known",)),
+    (with_grant(), Use("nobody", "gpt-5.6"), ("a customer that is registered",)),
+    (
+        with_grant().happened("release-gpt-5.6", ReleaseWithdrawn("Unsafe"), by=RAE),
+        USE,
+        ("a release that is offered",),
+    ),
+    (
+        with_grant().happened("directive-d", DIRECTIVE, by=ONCD),
+        USE,
+        ("lifting of directive d, or a carve-out of it",),
+    ),
+    (with_grant(BAR), USE, ("lifting of the bar of grant g",)),
+    (history(phase="announced"), USE, ("a phase in which the release may be used",)),
+    (history(), USE, ("a grant for gpt-5.6",)),
+    (with_grant(ConditionSatisfied(1), preconditions=3), USE, ("condition 2", "condition 3")),
+    (
+        with_grant(GrantSuspended("Misuse")).happened("grant-g", GrantSuspended("Fraud"), by=RAE),
+        USE,
+        ("reinstatement by oncd", "reinstatement by openai"),
+    ),
+    (with_grant(GrantRevoked("Misuse")), USE, ("another grant",)),
+    (with_grant(GrantExpired(UNTIL)), USE, ("a renewal",)),
+    (with_grant(), USE._replace(tier="pro"), ("tier pro",)),
+    (with_grant(), USE._replace(tier=None), ("a tier",)),
+    (with_grant(), USE._replace(person_class="ally"), ("person class ally",)),
+    (with_grant(), USE._replace(person_class=None), ("a person class",)),
+    (with_grant(), USE._replace(affiliate="other"), ("affiliate other",)),
+)
+
+
+@pytest.mark.parametrize(("story", "use", "missing"), MISSING, ids=lambda value: str(value)[:40])
+def test_a_refusal_says_what_would_have_to_be_otherwise(story: Story, use: Use, missing: tuple[str, ...]) -> None:
+    assert check(story, use).missing == missing
+
+
+def test_an_answer_names_the_conditions_that_it_rests_on() -> None:
+    assert check(with_grant(ConditionSatisfied(1), preconditions=2)).conditions == (2,)
+    satisfied = with_grant(ConditionSatisfied(1), ConditionSatisfied(2), preconditions=2)
+    assert check(satisfied).conditions == (1, 2, 9)
+    issue = check(with_grant()).because[-1]
+    assert check(satisfied).because == (4, issue, issue + 1, issue + 2)
+    assert check(history()).conditions == ()
+
+
+def other_releases() -> Story:
+    """Beside gpt-5.6: one open to all, one that northwind holds a grant for, one that it does not."""
+    story = with_grant(GrantRevoked("Misuse"))
+    for id, provider, phase in (
+        ("open", "openai", "everywhere"),
+        ("held", "openai", "preview"),
+        ("foreign", "meta", "preview"),
+        ("other", "openai", "preview"),
+    ):
+        story.happened(
+            f"release-{id}", ReleaseAnnounced(provider, id, ("standard", "pro"), "p", "high", PHASES), by=RAE
+        )
+        for coming in ("preview", "everywhere") if phase == "everywhere" else ("preview",):
+            story.happened(f"release-{id}", PhaseAdvanced(coming), by=RAE)
+    for id in ("held", "foreign"):
+        story.happened(f"grant-{id}", replace(issued(tiers=("pro",)), release=id, provider="x"), by=ONCD)
+    return story
+
+
+def instead(story: Story, use: Use = USE, at: str = "2026-07-01", **how: Any) -> dict[str, str | None]:
+    return dict(known(story).access.alternatives(use, microseconds(instant(at)), **how))
+
+
+def test_a_refused_customer_is_told_which_other_releases_they_may_use_now() -> None:
+    assert instead(other_releases()) == {"open": None, "held": "pro", "foreign": "pro"}
+    assert instead(other_releases(), providers=frozenset({"openai"})) == {"open": None, "held": "pro"}
+    assert instead(other_releases(), at="2027-01-01") == {"open": None}
+    assert instead(other_releases(), USE._replace(person_class="ally")) == {"open": None}
+    assert instead(other_releases(), USE._replace(release="held")) == {"open": None, "foreign": "pro"}
+    assert len(instead(other_releases(), most=2)) == 2
+    assert instead(other_releases(), USE._replace(customer="nobody")) == {}
+
+
+# What is remembered
+
+
+NOON = microseconds(NOW)
+TINKERS = Use("tinker", "gpt-5.6", "standard", "us_person")
+
+
+def two_grants(**given: Any) -> Enforcement:
+    story = with_grant(**given)
+    story.happened("grant-t", replace(issued(), customer="tinker"), by=ONCD)
+    enforcement = known(story)
+    for use in (USE, TINKERS):
+        assert enforcement.access.check(use, NOON).allowed
+    return enforcement
+
+
+def tell(enforcement: Enforcement, stream: str, event: Any) -> None:
+    """One more fact of that stream."""
+    story = Story("2026-07-01T12:00:00Z").happened(stream, event, by=ONCD)
+    enforcement.take(story.facts[0])
+
+
+def test_an_answer_is_remembered_and_found_under_the_plain_parts_of_the_use() -> None:
+    access = two_grants().access
+    assert access.check(USE, NOON) is access.check(Use(*USE), NOON + 1)
+    assert access.answers[tuple(USE)].allowed
+    assert access.since <= NOON < access.due == microseconds(UNTIL)
+
+
+def test_a_change_of_a_grant_is_forgotten_of_its_customer_alone() -> None:
+    enforcement = two_grants()
+    tell(enforcement, "grant-g", GrantSuspended("Misuse"))
+    assert set(enforcement.access.answers) == {TINKERS}
+    assert enforcement.access.check(USE, NOON).reason == "grant_suspended"
+
+
+@pytest.mark.parametrize(
+    ("stream", "event"),
+    [
+        ("directive-d", DIRECTIVE),
+        ("release-gpt-5.6", PhaseRolledBack("announced")),
+        ("release-gpt-5.6", ReleaseWithdrawn("Unsafe")),
+    ],
+)
+def test_what_touches_many_forgets_all(stream: str, event: Any) -> None:
+    enforcement = two_grants()
+    tell(enforcement, stream, event)
+    assert enforcement.access.answers == {}
+    assert not enforcement.access.check(USE, NOON).allowed and not enforcement.access.check(TINKERS, NOON).allowed
+
+
+def test_a_lifted_directive_is_forgotten_with_its_answers() -> None:
+    enforcement = two_grants()
+    tell(enforcement, "directive-d", DIRECTIVE)
+    assert enforcement.access.check(USE, NOON).reason == "directive"
+    tell(enforcement, "directive-d", DirectiveLifted())
+    assert enforcement.access.check(USE, NOON).allowed
+
+
+def test_an_answer_that_time_ends_is_forgotten_in_time_and_no_other() -> None:
+    access = two_grants(until=instant("2026-08-01")).access
+    ends = microseconds(instant("2026-08-01"))
+    assert access.check(USE, ends - 1).allowed
+    assert access.check(USE, ends).reason == "grant_expired"
+    assert access.answers[TINKERS].allowed and access.due == microseconds(UNTIL)
+
+
+def test_a_clock_that_goes_back_is_answered_as_of_its_time() -> None:
+    access = two_grants(until=instant("2026-08-01")).access
+    ends = microseconds(instant("2026-08-01"))
+    assert access.check(USE, ends).reason == "grant_expired"
+    assert access.check(USE, ends - 1).allowed
+    assert access.check(USE, ends).reason == "grant_expired"
+
+
+def test_of_strangers_nothing_is_remembered_and_of_others_a_bounded_number() -> None:
+    access = two_grants().access
+    for nth in range(20):
+        access.check(Use("northwind", f"gpt-{nth}"), NOON)
+        access.check(Use(f"stranger-{nth}", "gpt-5.6"), NOON)
+    assert set(access.answers) == {USE, TINKERS}
+    small = Access(answers_max=3)
+    for record in access.records():
+        small.put(record)
+    for nth in range(20):
+        assert small.check(USE._replace(tier=f"tier-{nth}"), NOON).reason == "tier_not_covered"
+        assert len(small.answers) <= 3
