@@ -143,6 +143,7 @@ RECORDED: Mapping[str, str] = {
     "/api/v1/requests/{id}/history": "request",
     "/api/v1/requests/{id}/required-sign-offs": "request",
     "/api/v1/requests/{id}/dossier": "request",
+    "/access/v1/requests/{id}": "request",
     "/api/v1/grants": "grant",
     "/api/v1/grants/{id}": "grant",
     "/api/v1/grants/{id}/history": "grant",

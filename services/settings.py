@@ -322,6 +322,13 @@ class Settings:
         _one_of("auto", "json", "text"),
         "What the processes write to stderr: lines of JSON, or text for people; `auto`: text on a terminal, else JSON.",
     )
+    access_requests: Literal["on", "off"] = _setting(
+        "ASSENT_ACCESS_REQUESTS",
+        "off",
+        _one_of("on", "off"),
+        "Whether a refused evaluation tells how to apply, and applications are taken at `/access/v1/requests`:"
+        " AuthZEN's draft, as docs/access.md describes it.",
+    )
     access_log: Literal["on", "off"] = _setting(
         "ASSENT_ACCESS_LOG",
         "off",

@@ -7,7 +7,7 @@ is a 400 here, as AuthZEN has it.
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 import msgspec
 
@@ -19,8 +19,7 @@ from domain.organization import ASSENT
 from services.http.bodies import check_declared, unfit
 from services.http.identity import Identities
 from services.http.machines import must_have_scope
-from services.http.positions import Positions
-from services.http.problems import BadParameter, MalformedBody, NotJson, NotYourRole
+from services.http.problems import BadParameter, MalformedBody, NotCaughtUp, NotJson, NotYourRole
 from services.http.rates import Rate
 from services.replica import Replica
 
@@ -29,6 +28,11 @@ WAIT_SECONDS_MAX = 2.0
 """How long an answer waits for the position that it must rest on."""
 
 ALTERNATIVES_MAX = 10
+
+REQUESTABLE = frozenset(
+    ("no_grant", "grant_revoked", "grant_expired", "tier_not_covered", "class_not_covered", "affiliate_not_covered")
+)
+"""The refusals that another grant would change."""
 
 T = TypeVar("T")
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
@@ -107,6 +111,27 @@ class Fault(msgspec.Struct):
     message: str
 
 
+class Offer(msgspec.Struct):
+    """Until when an application may follow from a refusal, and what binds it to that refusal."""
+
+    expires_at: datetime
+    binding_token: str
+
+
+class Denial(msgspec.Struct):
+    """A refusal that an application could change."""
+
+    evaluation_id: str
+    evaluated_at: datetime
+    access_request: Offer
+
+
+class Denies(Protocol):
+    """Signs what was refused."""
+
+    def offer(self, subject: Subject, action: Action, resource: Resource) -> Denial: ...
+
+
 class Reasons(msgspec.Struct):
     """Why; as of which position; what it rests on; when time alone will change it; what would have to be otherwise."""
 
@@ -121,6 +146,9 @@ class Reasons(msgspec.Struct):
     missing: tuple[str, ...] = ()
     alternatives: list[Alternative] = []
     error: Fault | msgspec.UnsetType = msgspec.UNSET
+    evaluation_id: str | msgspec.UnsetType = msgspec.UNSET
+    evaluated_at: datetime | msgspec.UnsetType = msgspec.UNSET
+    access_request: Offer | msgspec.UnsetType = msgspec.UNSET
 
 
 class Decision(msgspec.Struct):
@@ -161,8 +189,8 @@ class Desk:
     replica: Replica
     now: Callable[[], datetime]
     identities: Identities
-    positions: Positions
     rate: Rate | None = None
+    denials: Denies | None = None
 
     async def person(self, headers: dict[bytes, bytes], source: str) -> str:
         """Who asks. Raises Unauthenticated, TooManyRequests, ScopeMissing."""
@@ -188,9 +216,12 @@ class Desk:
         return providers_of(self.replica.standing(person, self.now()).offices)
 
     async def reach(self, position: int | None) -> None:
-        """Wait until this process knows the log up to there. Raises NotThereYet, NotCaughtUp."""
-        if position is not None:
-            await self.positions.reach(position, WAIT_SECONDS_MAX)
+        """Wait until this process knows the log up to there; the database is not asked. Raises NotCaughtUp."""
+        if position is not None and not await self.replica.at_least(position, WAIT_SECONDS_MAX):
+            raise NotCaughtUp(
+                f"Position {position} was asked for; this process knows {self.replica.position}.",
+                f"position {position}",
+            )
 
     def decide(self, asked: Evaluation, providers: Providers) -> Decision:
         """The decision, as of now, for a gateway of these providers."""
@@ -200,7 +231,13 @@ class Desk:
         if unknown is not None:
             missing = ({"unknown_release": RESOURCE, "unknown_customer": SUBJECT}.get(unknown, ACTION),)
             return Decision(False, Reasons(unknown, self.replica.position, missing=missing))
-        return self.told(self.check(use, providers), providers)
+        decision = self.told(self.check(use, providers), providers)
+        if self.denials is not None and decision.context.reason in REQUESTABLE:
+            denial = self.denials.offer(asked.subject, asked.action, asked.resource)
+            told = decision.context
+            told.evaluation_id, told.evaluated_at = denial.evaluation_id, denial.evaluated_at
+            told.access_request = denial.access_request
+        return decision
 
     def check(self, use: Use, providers: Providers) -> Answer:
         """The answer as of now; the releases of other providers are unknown."""
@@ -248,8 +285,13 @@ def providers_of(offices: tuple[Office, ...]) -> Providers:
     return providers
 
 
-def configuration(base: str) -> dict[str, Any]:
+def configuration(base: str, has_requests: bool) -> dict[str, Any]:
     """AuthZEN's metadata: only what is served."""
+    requests = {
+        "access_request_endpoint": f"{base}{PREFIX}/requests",
+        "jwks_uri": f"{base}{PREFIX}/jwks",
+        "capabilities": ["urn:openid:authzen:capability:access-request"],
+    }
     return {
         "policy_decision_point": base,
         "access_evaluation_endpoint": f"{base}{PREFIX}/evaluation",
@@ -257,4 +299,5 @@ def configuration(base: str) -> dict[str, Any]:
         "search_subject_endpoint": f"{base}{PREFIX}/search/subject",
         "search_resource_endpoint": f"{base}{PREFIX}/search/resource",
         "search_action_endpoint": f"{base}{PREFIX}/search/action",
+        **(requests if has_requests else {}),
     }

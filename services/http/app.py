@@ -22,6 +22,7 @@ from services.handle import Handler
 from services.http import (
     access,
     access_feed,
+    access_requests,
     audit,
     commands,
     description,
@@ -41,6 +42,7 @@ from services.http import (
 )
 from services.http.access import Desk
 from services.http.access_log import AccessLog, about_of
+from services.http.access_requests import Denials, Requesting
 from services.http.answers import NO_STORE, SECURE, Exchange, Receive, Scope, Send, fixed_id, id_of, send_refusal
 from services.http.browsers import browsers_of
 from services.http.commands import Commands, Directory
@@ -110,7 +112,9 @@ def build_app(
     positions = Positions(handler.replica, pool)
     reads = Reads(handler, pool, vault, identities, recorded, positions, rates.reads)
     framework = _framework(partial(_refused, recorded))
-    desk = Desk(handler.replica, now, identities, positions, rates.evaluations)
+    denials = Denials(settings.data, settings.url) if settings.access_requests == "on" else None
+    desk = Desk(handler.replica, now, identities, rates.evaluations, denials)
+    framework.include_router(access_requests.router(reads, denials, settings.url))
     if "feed" in settings.roles:
         framework.include_router(access_feed.router(desk, pool))
     framework.include_router(queries.router(reads, uses))
@@ -128,10 +132,12 @@ def build_app(
     if settings.mode == "development":
         framework.include_router(operations.clock_router(handler, advance))
     framework.include_router(description.router(framework))
-    framework.include_router(_metadata(settings))
+    framework.include_router(_metadata(settings, denials is not None))
     mints = commands.mints(secrets_in(settings.data / "api-keys"), lambda: str(folder.next()))
     commands_ = Commands(handler, identities, mints, settings.body_bytes_max, recorded, rates.commands)
-    return _logged(Door(commands_, desk, framework, Hosts(settings), sources), identities, settings)
+    requesting = Requesting(handler, identities, recorded, denials, settings.url, rates.commands)
+    inner = Door(commands_, desk, framework, Hosts(settings), sources, requesting)
+    return _logged(inner, identities, settings)
 
 
 def build_access_app(
@@ -145,11 +151,11 @@ def build_access_app(
     rates = rates_of(settings)
     machines = Machines(replica, now, KeyUses(door, now))
     identities = Identities(issuers_of(settings).all(), machines, None, rates.failed_sign_ins)
-    desk = Desk(replica, now, identities, Positions(replica, pool), rates.evaluations)
+    desk = Desk(replica, now, identities, rates.evaluations)
     framework = _framework(_refused_unrecorded)
     framework.include_router(access_feed.router(desk, pool))
     framework.include_router(operations.life_router())
-    framework.include_router(_metadata(settings))
+    framework.include_router(_metadata(settings, has_requests=False))
     return _logged(Door(None, desk, framework, Hosts(settings), Sources(settings.proxies)), identities, settings)
 
 
@@ -172,13 +178,13 @@ def _framework(refused: Any) -> FastAPI:
     )
 
 
-def _metadata(settings: Settings) -> APIRouter:
+def _metadata(settings: Settings, has_requests: bool) -> APIRouter:
     here = APIRouter(tags=["access"])
 
     @here.get("/.well-known/authzen-configuration", summary="Where evaluations are answered")
     async def authzen_configuration(request: Request) -> Response:
         base = settings.url or str(request.base_url).rstrip("/")
-        return json_response(access.configuration(base), {"cache-control": f"max-age={METADATA_SECONDS}"})
+        return json_response(access.configuration(base, has_requests), {"cache-control": f"max-age={METADATA_SECONDS}"})
 
     return here
 
@@ -197,8 +203,10 @@ class Door:
         framework: FastAPI,
         hosts: Hosts,
         sources: Sources,
+        requesting: Requesting | None = None,
     ) -> None:
         self._commands = commands_
+        self._requesting = requesting
         self._evaluating = Evaluating(desk)
         self._searching = Searching(desk)
         self.framework = framework
@@ -255,11 +263,14 @@ class Door:
             return False
 
     async def _posted(self, scope: Scope, receive: Receive, send: Send) -> bool:
-        """Whether it was a command, an evaluation or a search; then it is answered."""
+        """Whether it was a command, or something that gateways ask; then it is answered."""
         path: str = scope["path"]
         if path in _ASKED:
             asked = self._evaluating if path in _EVALUATED else self._searching
             await asked.answer(scope, receive, send)
+            return True
+        if path == access_requests.REQUESTS and self._requesting is not None:
+            await self._requesting.answer(scope, receive, send)
             return True
         if self._commands is None or not path.startswith(f"{commands.PREFIX}/"):
             return False
@@ -353,7 +364,7 @@ async def _unexpected(request: Request, error: Any) -> Response:
 
 _EVALUATED = frozenset({evaluations.ONE, evaluations.MANY})
 _ASKED = _EVALUATED | search.KINDS.keys()
-POSTED = _ASKED | {"/api/v1/development/clock"}
+POSTED = _ASKED | {access_requests.REQUESTS, "/api/v1/development/clock"}
 _DIRECTORY = Directory(commands.ROUTES)
 _STREAMED = frozenset(
     (b"content-type", type_.encode()) for type_ in (f"{MEDIA_TYPE}; charset=utf-8", *exports.MEDIA_TYPES.values())

@@ -18,9 +18,10 @@ from domain.authority import COMMANDS as MAY
 from domain.authority import READS, Reading
 from domain.organization import Role
 from domain.sign_offs import Tree
-from services.http import commands, evaluations, examples, exports, search
+from services.http import access_requests, commands, evaluations, examples, exports, search
 from services.http.access import Decision, Evaluation
 from services.http.access_feed import FEED
+from services.http.access_requests import Handed
 from services.http.bodies import name_of
 from services.http.commands import PREFIX, ROUTES, CommandAnswer, Route
 from services.http.feed import MEDIA_TYPE
@@ -120,6 +121,7 @@ PROBLEMS = {
     404: "Unknown, or not yours to see",
     405: "The address does not answer this method",
     409: "A rule, or what happened before, forbids it",
+    410: "The refusal that it answers is too old",
     412: "It has changed since you read it",
     408: "The request did not arrive in time",
     413: "The body is too large",
@@ -136,13 +138,14 @@ ANYWHERE = (400, 408, 421, 431)
 """Before anybody looks at what a request asks."""
 COMMAND_PROBLEMS = (400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 500, 503)
 READ_PROBLEMS = (400, 401, 403, 404, 422, 425, 429, 500, 503)
-EVALUATION_PROBLEMS = (400, 401, 403, 413, 425, 429, 500, 503)
+EVALUATION_PROBLEMS = (400, 401, 403, 413, 429, 500, 503)
 
 ASKED: dict[str, tuple[str, str, type, type]] = {
     evaluations.ONE: ("evaluate", "May they use it now?", Evaluation, Decision),
     evaluations.MANY: ("evaluateMany", "Many questions at once", evaluations.Evaluations, evaluations.Decisions),
     search.SUBJECTS: ("searchSubjects", "Who may use it now?", search.SubjectSearch, search.Results),
     search.RESOURCES: ("searchResources", "What may they use now?", search.ResourceSearch, search.Results),
+    access_requests.REQUESTS: ("applyForAccess", "Apply upon a refusal", access_requests.Application, Handed),
     search.ACTIONS: ("searchActions", "What may they do with it now?", search.ActionSearch, search.Results),
 }
 """What gateways ask: operation, summary, body, answer."""
@@ -396,6 +399,7 @@ _COMMAND_PARAMETERS: list[Document] = [
 def _asked(path: str) -> Document:
     """What gateways ask (OpenID AuthZEN 1.0)."""
     id, summary, asked, answer = ASKED[path]
+    is_taken = path == access_requests.REQUESTS
     return {
         "operationId": id,
         "tags": ["access"],
@@ -405,8 +409,11 @@ def _asked(path: str) -> Document:
         "parameters": [],
         "requestBody": _json_body(_named(asked), examples.ASKED[id]),
         "responses": {
-            "200": {"description": "The answer", "content": _json(_named(answer), examples.TOLD[id])},
-            **_problems(EVALUATION_PROBLEMS),
+            "202" if is_taken else "200": {
+                "description": "It is taken" if is_taken else "The answer",
+                "content": _json(_named(answer), examples.TOLD[id]),
+            },
+            **_problems((*EVALUATION_PROBLEMS, *((404, 409, 410, 422) if is_taken else ()))),
         },
     }
 

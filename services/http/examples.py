@@ -134,6 +134,12 @@ ASKED = {
     "searchSubjects": {**EVALUATION, "subject": {"type": "organization"}, "page": {"limit": 2}},
     "searchResources": {**EVALUATION, "resource": {"type": "release"}},
     "searchActions": {name: EVALUATION[name] for name in ("subject", "resource")},
+    "applyForAccess": {
+        **{name: EVALUATION[name] for name in ("subject", "action", "resource")},
+        "context": {"business_justification": "Fraud analysis"},
+        "denial": {"expires_at": "2026-07-08T14:10:00Z", "binding_token": "eyJhbGciOiJFZERTQSJ9.e30.c2ln"},
+        "requested_access": {"requested_until": "2026-12-31T00:00:00Z"},
+    },
 }
 """What a gateway may send, by operation."""
 
@@ -157,6 +163,13 @@ TOLD = {
     "searchSubjects": {"results": [{"type": "organization", "id": "northwind"}], **_LAST},
     "searchResources": {"results": [{"type": "release", "id": "gpt-5.6"}], **_LAST},
     "searchActions": {"results": [{"name": "use"}], **_LAST},
+    "applyForAccess": {
+        "task": {
+            "id": "01kwk2q8xrewp9q7rmkbd2k7me",
+            "status": "pending",
+            "status_endpoint": "https://assent.example/access/v1/requests/01kwk2q8xrewp9q7rmkbd2k7me",
+        }
+    },
 }
 
 ANSWER = {

@@ -144,8 +144,12 @@ class Unexpected(Refused):
 
 
 def type_of(refusal: type[Refused]) -> str:
-    """The stable name of a refusal as a URI: SignOffsMissing is urn:assent:problem:sign-offs-missing."""
-    return TYPE_PREFIX + re.sub(r"(?<!^)(?=[A-Z])", "-", refusal.__name__).lower()
+    """The stable name of a refusal as a URI: SignOffsMissing is urn:assent:problem:sign-offs-missing.
+
+    One that a specification names has its name there.
+    """
+    named: str | None = getattr(refusal, "type_uri", None)
+    return named or TYPE_PREFIX + re.sub(r"(?<!^)(?=[A-Z])", "-", refusal.__name__).lower()
 
 
 def body_of(refusal: Refused) -> bytes:

@@ -561,7 +561,9 @@ MISSING: tuple[tuple[Story, Use, tuple[str, ...]], ...] = (
 )
 
 
-@pytest.mark.parametrize(("story", "use", "missing"), MISSING, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("story", "use", "missing"), MISSING, ids=[", ".join(each[2]) or "nothing" for each in MISSING]
+)
 def test_a_refusal_says_what_would_have_to_be_otherwise(story: Story, use: Use, missing: tuple[str, ...]) -> None:
     assert check(story, use).missing == missing
 

@@ -55,6 +55,7 @@ def test_each_setting_is_read_from_its_variable() -> None:
         "ASSENT_PROXIES": "10.0.0.7,fd00::/64",
         "ASSENT_LOG_FORMAT": "json",
         "ASSENT_ACCESS_LOG": "on",
+        "ASSENT_ACCESS_REQUESTS": "on",
         "ASSENT_STATES_MAX": "99",
         "ASSENT_WITNESSES": f"{WITNESS} https://witness.example.gov/one",
         "ASSENT_WITNESS_NAME": "witness.example.gov/two",

@@ -77,7 +77,7 @@ def test_a_position_that_is_not_reached_is_not_answered_from_the_past(
 ) -> None:
     monkeypatch.setattr("services.http.access.WAIT_SECONDS_MAX", 0.05)
     response = service.evaluate("gus", {**asked(), "context": {"min_position": 100_000}})
-    problem(response, 425, "position")
+    problem(response, 503, "position")
     assert response.headers["retry-after"] == "1"
 
 

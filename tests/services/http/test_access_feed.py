@@ -9,14 +9,12 @@ from typing import Any, cast
 
 import psycopg
 import pytest
-from psycopg_pool import AsyncConnectionPool
 
 from domain.access import Access, Use, from_json
 from services.changes import Changes
 from services.http import access_feed
 from services.http.access import Desk
 from services.http.identity import Identities
-from services.http.positions import Positions
 from services.replica import Replica
 from tests.projections.shelf import a_full_story
 from tests.services.http.conftest import RELEASE, START, Ask, Service
@@ -253,7 +251,7 @@ def test_what_is_no_place_to_go_on_from_is_refused(
 
 def opened(replica: Replica) -> AsyncIterator[bytes]:
     """What a follower who had everything up to position 0 is told, while no heart beats."""
-    desk = Desk(replica, lambda: START, Identities(()), Positions(replica, AsyncConnectionPool(open=False)))
+    desk = Desk(replica, lambda: START, Identities(()))
     followed = access_feed.AccessFeed(desk, cast(Any, None))
     followed._pulse = cast(Any, Still())
     return followed.events(access_feed.Caller({}, ""), None, 0, None)
@@ -293,7 +291,7 @@ async def test_all_who_follow_share_the_bytes_of_a_change() -> None:
 async def test_a_snapshot_is_of_one_moment_whatever_happens_meanwhile() -> None:
     story, replica = a_full_story(), Replica()
     replica.take(story.facts[:-1])
-    desk = Desk(replica, lambda: START, Identities(()), Positions(replica, AsyncConnectionPool(open=False)))
+    desk = Desk(replica, lambda: START, Identities(()))
     making = asyncio.create_task(access_feed.AccessFeed(desk, cast(Any, None))._made(None))
     await asyncio.sleep(0)
     before = len(story.facts) - 2
@@ -307,7 +305,7 @@ async def test_no_heart_beats_while_the_log_cannot_be_read() -> None:
     """What is told as fresh must be: a gateway's own bound counts from the last heartbeat."""
     replica = Replica()
     replica.take(a_full_story().facts)
-    desk = Desk(replica, lambda: START, Identities(()), Positions(replica, AsyncConnectionPool(open=False)))
+    desk = Desk(replica, lambda: START, Identities(()))
     pulse = access_feed.Pulse(desk, cast(Any, None))
     ends: list[Any] = [(replica.position, "note"), psycopg.OperationalError("gone"), (replica.position + 1, "newer")]
 

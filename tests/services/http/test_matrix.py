@@ -21,6 +21,7 @@ from domain.authority import READS, Reading
 from domain.request import RegisterRequest, SignOff
 from services.api_keys import digest_of, token_of
 from services.http.access_feed import FEED
+from services.http.access_requests import REQUESTS
 from services.http.bodies import minted_field, wire_name
 from services.http.commands import COMMANDS, PREFIX
 from services.http.description import ASKED as ASKED_OF_GATEWAYS
@@ -270,6 +271,8 @@ READ: dict[str, tuple[str, tuple[str, ...], str]] = {
     "/api/v1/trail/consistency": ("?from=1&to=1", AUDITORS, "403"),
     **dict.fromkeys(ASKED_OF_GATEWAYS, ("", EVALUATES, "403")),
     FEED: ("", EVALUATES, "403"),
+    REQUESTS: ("", (), "404"),
+    "/access/v1/requests/{id}": ("nw", (), "404"),
     "/session": ("", (*SIGNED_IN, *MACHINES), ""),
 }
 """At each address: what is asked for there, who reads it, and what everybody else who is signed in gets instead."""
@@ -283,14 +286,17 @@ def expected_of_read(path: str, caller: str) -> str:
     if caller == "without a token":
         return "401"
     _, readers, instead = READ[path]
-    others = path.startswith("/access/") and caller in ("anthropic.gateway", "anthropic.release_manager")
+    if path == REQUESTS:
+        return "404"  # the setting does not want it
+    others = path in (*ASKED_OF_GATEWAYS, FEED) and caller in ("anthropic.gateway", "anthropic.release_manager")
     if "search" in path and (others or caller in readers):
         return "empty"  # on this log nobody may use anything
     if others:
         return "reads" if path == FEED else "unknown_release"
     if caller in readers:
         return "reads"
-    if (caller == "key of openai, access") != path.startswith("/access/") and caller in MACHINES:
+    is_for_gateways = path in (*ASKED_OF_GATEWAYS, FEED)
+    if (caller == "key of openai, access") != is_for_gateways and caller in MACHINES:
         return "403"
     return instead
 
