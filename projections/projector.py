@@ -161,8 +161,9 @@ async def write(conn: Connection, works: Sequence[Work], facts: Sequence[Fact]) 
         await track(conn, before, [progress(work.schema, last) for work in moving])
         for streams in {id(work.streams): work.streams for work in moving}.values():
             await _take(streams, [work for work in moving if work.streams is streams], facts)
-        for work in moving:
-            await work.rows.write(conn)
+        async with conn.pipeline():  # the tables' statements go out together
+            for work in moving:
+                await work.rows.write(conn)
     for work in moving:
         work.position = last
 
