@@ -148,6 +148,9 @@ INDEXES = (
     "(since)",
     "(about, outcome, day, id, cycle, agency, customer)",
     "(release, about, day, id, cycle, agency, customer)",
+    "(about, outcome, day, id, cycle, agency, customer) WHERE missed",
+    "(about, outcome, day, id, cycle, agency, customer) WHERE silence",
+    "USING gin (concerned)",
     "USING gin (recused) WHERE recused <> ARRAY[]::text[]",
 )
 

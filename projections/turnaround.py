@@ -492,6 +492,8 @@ async def requests(
     Each outcome walks an index by itself, so that those of which there are few need not be looked for.
     """
     filters = [_counted(question.by, measure), *pages.equal(**{question.by: value})]
+    if value is not None and question.by in ("agency", "provider"):
+        filters.append(Clause("concerned @> ARRAY[%s::text]", (value,)))  # follows, and has an index
     if question.since is not None:
         filters.append(Clause("day >= %s", (str(question.since),)))
     if question.until is not None:

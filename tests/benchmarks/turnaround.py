@@ -115,6 +115,7 @@ def _questions(conn: Connection, size: int) -> dict[str, Ask]:
                 found[f"by_{by}_{period}_{when}"] = figures_of(by, period, when == "now")
         found[f"behind_an_agency_{when}"] = behind("agency", when == "now", value="a3", outcome="denied")
         found[f"behind_a_release_{when}"] = behind("release", when == "now", value="rel42", measure="deadlines_missed")
+        found[f"behind_nobodys_{when}"] = behind("provider", when == "now", value="p99")
         found[f"behind_a_size_{when}"] = behind("size_class", when == "now", value="startup", outcome="lapsed")
     return found
 
