@@ -35,6 +35,10 @@ Providers = frozenset[str] | None
 """Some providers, or (None) all of them."""
 
 
+ANSWERS_MAX = 250_000
+"""How many answers whoever follows the log remembers: strangers choose what is asked."""
+
+
 class Change(NamedTuple):
     """What a fact changed, and the providers whose gateways need to know."""
 
@@ -46,7 +50,7 @@ class Enforcement:
     """Everything a check rests on, as of `access.position` (the last fact taken; -1: none)."""
 
     def __init__(self) -> None:
-        self.access = Access()
+        self.access = Access(ANSWERS_MAX)
         self._phases: dict[str, dict[str, str]] = {}
         self._grants: dict[str, Grant] = {}
         self._preconditions: dict[str, frozenset[int]] = {}
