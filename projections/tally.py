@@ -138,6 +138,7 @@ class TallyTable:
             CREATE INDEX ON {{past}} {HELD_AT};
             {"".join(f"CREATE INDEX ON {{{rows}}} {index};" for rows in ROWS for index in INDEXES)}
             CREATE INDEX ON {{tally}} (level, about, length(period), block);
+            CREATE INDEX ON {{tally}} (level, about, length(period), period, block);
             SELECT {{sum_blocks}}(
                 greatest((SELECT max(since) FROM {{current}}), (SELECT max(until) FROM {{past}})) >> {{bits}}
             );"""  # noqa: S608 - names of ours
