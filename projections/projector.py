@@ -40,6 +40,9 @@ TURN_SECONDS = 0.02
 PAUSE_SECONDS = 0.005
 """After a batch that took longer than that."""
 
+FOLLOWED_MAX = 50_000
+"""A table that was never made follows the log from its beginning up to this size; of a longer log it is built."""
+
 KEEP_RETIRED = "1 minute"
 """Longer than any answer takes that still reads a schema which was swapped out."""
 
@@ -191,15 +194,24 @@ class Projector:
         await self._conn.execute("SELECT pg_advisory_lock(%s)", (LEADER_LOCK,))
 
     async def make_missing(self) -> list[Table]:
-        """Make what was never made, drop what was swapped out; the tables of which only another version is there."""
+        """Make what was never made, drop what was swapped out; the tables that are to be built instead.
+
+        Those are the tables of which only another version is there, and, where the log is long, those of which none is.
+        """
         await drop_retired(self._conn)
+        to_build = []
+        is_long = await self._log.size() > FOLLOWED_MAX
         async with self._conn.transaction():
             await naming(self._conn)
             live = {each.name: each for each in await standings(self._conn) if each.role == "live"}
             for table in self._tables:
-                if table.name not in live:
+                if table.name in live:
+                    to_build += [] if live[table.name].version == table.version else [table]
+                elif is_long:
+                    to_build.append(table)
+                else:
                     await index(self._conn, table, await place(self._conn, table, "live"))
-        return [table for table in self._tables if table.name in live and live[table.name].version != table.version]
+        return to_build
 
     async def run(self) -> None:
         """Follow the log for ever. Raises psycopg.OperationalError when the connection is lost."""

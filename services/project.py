@@ -15,7 +15,7 @@ from psycopg import AsyncConnection
 from domain.errors import Refused
 from projections import PROJECTIONS, tracking
 from projections.filling import Unfit
-from projections.projector import Projector
+from projections.projector import FOLLOWED_MAX, Projector
 from projections.rebuild import BeingRebuilt, Report, Verified, rebuild, silent, verify
 from projections.tables import Table
 from services.building import Building
@@ -32,6 +32,9 @@ MIGRATIONS: tuple[Migration, ...] = (
 )
 
 RETRY_SECONDS_MAX = 5.0
+
+BUILDERS = 2
+"""Processes that build what is missing of a long log, so that this one goes on with what it has to do."""
 
 _log = logging.getLogger(__name__)
 
@@ -61,9 +64,9 @@ class Projecting:
             pause_seconds = min(2 * pause_seconds, RETRY_SECONDS_MAX)
 
     async def _run(self, projector: Projector) -> None:
-        """Project. A table of which only another version is there is built meanwhile, and joins once swapped in."""
-        outdated = await projector.make_missing()
-        building = asyncio.create_task(self._build(outdated), name="build new versions")
+        """Project. A table that must be built is built meanwhile, and joins once it is swapped in."""
+        to_build = await projector.make_missing()
+        building = asyncio.create_task(self._build(to_build), name="build projections")
         try:
             await projector.run()
         finally:
@@ -74,14 +77,15 @@ class Projecting:
         """All in one pass; where that fails, each by itself, so that one that cannot be built is alone with that."""
         try:
             if tables:
-                await self.rebuild(tables)
+                is_long = await self.log_size() > FOLLOWED_MAX
+                await self.rebuild(tables, processes=BUILDERS if is_long else 1)
         except BeingRebuilt as refusal:
             _log.info("%s", refusal.detail)
         except Exception as error:
             if len(tables) == 1:
-                _log.exception("The new version of %s could not be built; the one before it stays", tables[0].name)
+                _log.exception("%s could not be built; the version before it stays, if there is one", tables[0].name)
                 return
-            _log.warning("The new versions could not be built together: %s", error)
+            _log.warning("The projections could not be built together: %s", error)
             for table in tables:
                 await self._build([table])
 

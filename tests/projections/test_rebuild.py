@@ -5,12 +5,13 @@ import os
 import signal
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import psycopg
 import pytest
 
 from domain.world import Stream
-from projections import PROJECTIONS, grants, organizations, policies, requests, tracking
+from projections import PROJECTIONS, grants, organizations, policies, projector, requests, tracking
 from projections.filling import Unfit
 from projections.pages import Asked
 from projections.projector import create
@@ -75,6 +76,34 @@ def test_parts_have_about_as_many_facts_and_together_every_stream() -> None:
     for stream in {*streams, "request-", "request-zzz", "grant-0", "directive-x"} - {"key-k"}:
         assert sum(part.begin <= stream < part.end for part in parts) == 1
     assert not any(part.begin <= "key-k" < part.end for part in parts)
+
+
+async def test_of_a_long_log_tables_that_were_never_made_are_built(log: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    story = a_full_story()
+    append(log, story.facts[:60])
+    async with projecting(log, [requests.TABLE]):
+        await reached(log, 59, [requests.TABLE])
+    monkeypatch.setattr(projector, "FOLLOWED_MAX", 50)
+    folded: list[int] = []
+    monkeypatch.setattr(Building, "build", _told_of(Building.build, folded))
+    async with projecting(log):
+        append(log, story.facts[60:])
+        await eventually(lambda: _are_live(log, len(PROJECTIONS)))
+        await reached(log, len(story.facts) - 1)
+    assert folded == [len(PROJECTIONS) - 1], "all but one, in one pass"
+    await assert_equal_to_the_replay(log)
+
+
+async def _are_live(conninfo: str, count: int) -> bool:
+    return [each.role for each in await Projecting(conninfo).standings()].count("live") == count
+
+
+def _told_of(build: Any, counts: list[int]) -> Any:
+    async def told(self: Building, placed: Placed, before: int, report: Report) -> None:
+        counts.append(len(placed))
+        await build(self, placed, before, report)
+
+    return told
 
 
 async def test_a_rebuild_may_begin_before_anything_is_live(log: str) -> None:
