@@ -147,6 +147,7 @@ RECORDED: Mapping[str, str] = {
     "/api/v1/grants": "grant",
     "/api/v1/grants/{id}": "grant",
     "/api/v1/grants/{id}/history": "grant",
+    "/api/v1/grants/{id}/enforcement": "grant",
     "/api/v1/releases/{id}/history": "release",
     "/api/v1/keys": "key",
     "/api/v1/keys/{id}": "key",

@@ -17,6 +17,7 @@ from domain.errors import Refused
 from domain.organization import ASSENT, ROLES, Appoint, RegisterOrganization
 from services.clock import Clock, ManualClock, RealClock
 from services.closures import missing_closures
+from services.enforcement_points import MIGRATIONS as ENFORCEMENT_MIGRATIONS
 from services.erasures import Erasures
 from services.handle import Handler
 from services.http.app import build_access_app, build_app
@@ -41,7 +42,7 @@ from services.trail import Trail, check_trail_at_start, signer_folder
 from services.vault import MIGRATIONS as VAULT_MIGRATIONS
 from services.vault import Vault
 
-MIGRATIONS = (*LOG_MIGRATIONS, *VAULT_MIGRATIONS, *DOOR_MIGRATIONS, *PROJECTION_MIGRATIONS)
+MIGRATIONS = (*LOG_MIGRATIONS, *VAULT_MIGRATIONS, *DOOR_MIGRATIONS, *ENFORCEMENT_MIGRATIONS, *PROJECTION_MIGRATIONS)
 
 EVER = datetime(2000, 1, 1, tzinfo=UTC)
 """Since when the first administrator holds office: acts of the past may be imported at any time."""

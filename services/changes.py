@@ -65,6 +65,13 @@ class Changes:
             if is_for(self._changes[nth].to, readers):
                 yield self._frame(nth)
 
+    def has_any(self, after: int, until: int, readers: Providers) -> bool:
+        """Whether something changed for those readers after a position, up to another; yes where that is not known."""
+        if after < self.floor:
+            return True
+        first, end = bisect_right(self._positions, after), bisect_right(self._positions, until)
+        return any(is_for(self._changes[nth].to, readers) for nth in range(first, end))
+
     def _frame(self, nth: int) -> bytes:
         position = self._positions[nth]
         frame = self._frames.get(position)

@@ -31,7 +31,7 @@ PARTS: Mapping[str, str] = {
     "reader": "answers queries: reads projections and the log",
     "auditor": "reads the log and the trail, and nothing else: who read what, replay, verification",
     "vault": "makes, reads and destroys the keys of sealed texts",
-    "door": "knows which browsers are logged in, and when a machine's key was used",
+    "door": "knows which browsers are logged in, when a machine's key was used, and what gateways enforce",
     "library": "what an application of the `eventsourcing` library may do on this log",
 }
 """Each part of the service that logs in by itself, and what for. Timers read as the reader, act through the writer."""
@@ -70,6 +70,8 @@ TABLES: Mapping[str, Mapping[str, Acts]] = {
     "door.session": {"door": ("SELECT", "INSERT", "UPDATE", "DELETE")},
     "door.login": {"door": ("SELECT", "INSERT", "DELETE")},
     "door.key_use": {"door": ("SELECT", "INSERT", "UPDATE")},
+    "door.enforcement_point": {"door": ("SELECT", "INSERT", "UPDATE", "DELETE")},
+    "door.enforcement": {"door": ("SELECT", "INSERT", "DELETE")},
 }
 """Every table and view, and what each part may do to it; what is not here, it may not."""
 

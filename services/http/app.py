@@ -18,6 +18,7 @@ from starlette.types import Message
 from domain.authority import READS
 from domain.errors import NotFound, Refused
 from services.api_keys import secrets_in
+from services.enforcement_points import EnforcementPoints
 from services.handle import Handler
 from services.http import (
     access,
@@ -28,6 +29,7 @@ from services.http import (
     description,
     differences,
     dossier,
+    enforcement,
     evaluations,
     exports,
     log,
@@ -46,6 +48,7 @@ from services.http.access_requests import Denials, Requesting
 from services.http.answers import NO_STORE, SECURE, Exchange, Receive, Scope, Send, fixed_id, id_of, send_refusal
 from services.http.browsers import browsers_of
 from services.http.commands import Commands, Directory
+from services.http.enforcement import Acknowledging
 from services.http.evaluations import Evaluating
 from services.http.feed import MEDIA_TYPE
 from services.http.hosts import Hosts, WrongHost
@@ -117,7 +120,9 @@ def build_app(
     framework.include_router(access_requests.router(reads, denials, settings.url))
     if "feed" in settings.roles:
         framework.include_router(access_feed.router(desk, pool))
+    points = EnforcementPoints(door, now, handler.replica.changes)
     framework.include_router(queries.router(reads, uses))
+    framework.include_router(enforcement.router(reads, points))
     framework.include_router(dossier.router(reads))
     framework.include_router(differences.router(reads))
     framework.include_router(turnaround.router(reads))
@@ -136,7 +141,7 @@ def build_app(
     mints = commands.mints(secrets_in(settings.data / "api-keys"), lambda: str(folder.next()))
     commands_ = Commands(handler, identities, mints, settings.body_bytes_max, recorded, rates.commands)
     requesting = Requesting(handler, identities, recorded, denials, settings.url, rates.commands)
-    inner = Door(commands_, desk, framework, Hosts(settings), sources, requesting)
+    inner = Door(commands_, desk, points, framework, Hosts(settings), sources, requesting)
     return _logged(inner, identities, settings)
 
 
@@ -156,7 +161,9 @@ def build_access_app(
     framework.include_router(access_feed.router(desk, pool))
     framework.include_router(operations.life_router())
     framework.include_router(_metadata(settings, has_requests=False))
-    return _logged(Door(None, desk, framework, Hosts(settings), Sources(settings.proxies)), identities, settings)
+    points = EnforcementPoints(door, now, replica.changes)
+    inner = Door(None, desk, points, framework, Hosts(settings), Sources(settings.proxies))
+    return _logged(inner, identities, settings)
 
 
 def _framework(refused: Any) -> FastAPI:
@@ -200,6 +207,7 @@ class Door:
         self,
         commands_: Commands | None,
         desk: Desk,
+        points: EnforcementPoints,
         framework: FastAPI,
         hosts: Hosts,
         sources: Sources,
@@ -208,7 +216,12 @@ class Door:
         self._commands = commands_
         self._requesting = requesting
         self._evaluating = Evaluating(desk)
-        self._searching = Searching(desk)
+        searching, acknowledging = Searching(desk), Acknowledging(desk, points)
+        self._asked = {
+            **dict.fromkeys(_EVALUATED, self._evaluating.answer),
+            **dict.fromkeys(search.KINDS, searching.answer),
+            enforcement.ENFORCEMENT: acknowledging.answer,
+        }
         self.framework = framework
         self._accepts_host = hosts.accepts
         self._sources = sources
@@ -263,11 +276,10 @@ class Door:
             return False
 
     async def _posted(self, scope: Scope, receive: Receive, send: Send) -> bool:
-        """Whether it was a command, or something that gateways ask; then it is answered."""
+        """Whether it was a command, or what gateways ask and say; then it is answered."""
         path: str = scope["path"]
-        if path in _ASKED:
-            asked = self._evaluating if path in _EVALUATED else self._searching
-            await asked.answer(scope, receive, send)
+        if (answer := self._asked.get(path)) is not None:
+            await answer(scope, receive, send)
             return True
         if path == access_requests.REQUESTS and self._requesting is not None:
             await self._requesting.answer(scope, receive, send)
@@ -363,7 +375,7 @@ async def _unexpected(request: Request, error: Any) -> Response:
 
 
 _EVALUATED = frozenset({evaluations.ONE, evaluations.MANY})
-_ASKED = _EVALUATED | search.KINDS.keys()
+_ASKED = _EVALUATED | search.KINDS.keys() | {enforcement.ENFORCEMENT}
 POSTED = _ASKED | {access_requests.REQUESTS, "/api/v1/development/clock"}
 _DIRECTORY = Directory(commands.ROUTES)
 _STREAMED = frozenset(

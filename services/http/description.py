@@ -18,7 +18,7 @@ from domain.authority import COMMANDS as MAY
 from domain.authority import READS, Reading
 from domain.organization import Role
 from domain.sign_offs import Tree
-from services.http import access_requests, commands, evaluations, examples, exports, search
+from services.http import access_requests, commands, enforcement, evaluations, examples, exports, search
 from services.http.access import Decision, Evaluation
 from services.http.access_feed import FEED
 from services.http.access_requests import Handed
@@ -147,8 +147,14 @@ ASKED: dict[str, tuple[str, str, type, type]] = {
     search.RESOURCES: ("searchResources", "What may they use now?", search.ResourceSearch, search.Results),
     access_requests.REQUESTS: ("applyForAccess", "Apply upon a refusal", access_requests.Application, Handed),
     search.ACTIONS: ("searchActions", "What may they do with it now?", search.ActionSearch, search.Results),
+    enforcement.ENFORCEMENT: (
+        "acknowledgeEnforcement",
+        "So far the log is enforced here",
+        enforcement.Acknowledgement,
+        enforcement.Known,
+    ),
 }
-"""What gateways ask: operation, summary, body, answer."""
+"""What gateways ask and say: operation, summary, body, answer."""
 
 
 def router(framework: FastAPI) -> APIRouter:
@@ -397,13 +403,13 @@ _COMMAND_PARAMETERS: list[Document] = [
 
 
 def _asked(path: str) -> Document:
-    """What gateways ask (OpenID AuthZEN 1.0)."""
+    """What gateways ask and say."""
     id, summary, asked, answer = ASKED[path]
     is_taken = path == access_requests.REQUESTS
     return {
         "operationId": id,
         "tags": ["access"],
-        "summary": f"{summary} (OpenID AuthZEN 1.0)",
+        "summary": summary if path == enforcement.ENFORCEMENT else f"{summary} (OpenID AuthZEN 1.0)",
         "description": f"For {READS[path].value}.",
         "security": [{"bearer": []}],
         "parameters": [],

@@ -140,6 +140,7 @@ ASKED = {
         "denial": {"expires_at": "2026-07-08T14:10:00Z", "binding_token": "eyJhbGciOiJFZERTQSJ9.e30.c2ln"},
         "requested_access": {"requested_until": "2026-12-31T00:00:00Z"},
     },
+    "acknowledgeEnforcement": {"point": "gateway-eu-1", "position": 41},
 }
 """What a gateway may send, by operation."""
 
@@ -170,6 +171,7 @@ TOLD = {
             "status_endpoint": "https://assent.example/access/v1/requests/01kwk2q8xrewp9q7rmkbd2k7me",
         }
     },
+    "acknowledgeEnforcement": {"position": 57},
 }
 
 ANSWER = {

@@ -25,6 +25,7 @@ from services.http.access_requests import REQUESTS
 from services.http.bodies import minted_field, wire_name
 from services.http.commands import COMMANDS, PREFIX
 from services.http.description import ASKED as ASKED_OF_GATEWAYS
+from services.http.enforcement import ENFORCEMENT
 from services.http.examples import ASKED as QUESTIONS
 from services.settings import Settings
 from tests.conftest import fresh_database
@@ -217,6 +218,7 @@ READ: dict[str, tuple[str, tuple[str, ...], str]] = {
     "/api/v1/grants": ("", CONCERNED, "empty"),
     "/api/v1/grants/{id}": ("g", CONCERNED, "404"),
     "/api/v1/grants/{id}/history": ("g", CONCERNED, "404"),
+    "/api/v1/grants/{id}/enforcement": ("g", tuple(c for c in CONCERNED if "northwind" not in c), "404"),
     "/api/v1/releases": ("", WITH_SCOPE, ""),
     "/api/v1/releases/{id}": ("gpt-5.6", WITH_SCOPE, ""),
     "/api/v1/releases/{id}/history": ("gpt-5.6", WITH_SCOPE, ""),
@@ -292,9 +294,11 @@ def expected_of_read(path: str, caller: str) -> str:
     if "search" in path and (others or caller in readers):
         return "empty"  # on this log nobody may use anything
     if others:
-        return "reads" if path == FEED else "unknown_release"
+        return "reads" if path in (FEED, ENFORCEMENT) else "unknown_release"
     if caller in readers:
         return "reads"
+    if path.endswith("/enforcement") and "northwind" in caller:
+        return "403"  # their own grant, but not for them
     is_for_gateways = path in (*ASKED_OF_GATEWAYS, FEED)
     if (caller == "key of openai, access") != is_for_gateways and caller in MACHINES:
         return "403"
@@ -310,9 +314,8 @@ def read(service: Service, caller: str, path: str) -> str:
         response = service.client.post(path, json=QUESTIONS[ASKED_OF_GATEWAYS[path][0]], headers=sent)
     else:
         thing = READ[path][0] if path in READ else ""
-        address = re.sub(
-            r"/{[^?]*?}(?=/history|/required|/dossier|$)", f"/{thing}", path.replace("{level}/{place}", "{place}")
-        )
+        template = path.replace("{level}/{place}", "{place}")
+        address = re.sub(r"/{[^?]*?}(?=/history|/enforcement|/required|/dossier|$)", f"/{thing}", template)
         response = service.client.get(address if "{" in path else address + thing, headers=sent)
     if response.status_code != 200:
         return str(response.status_code)
