@@ -152,6 +152,20 @@ def test_every_list_is_asked_and_by_readers_who_see_few_or_nothing_of_it() -> No
     assert {question.person for question in queries.questions()} >= {queries.SELDOM, queries.OF_BIS}
 
 
+def test_every_question_is_answered_on_both_logs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, fewer in (("STRETCHES", 12), ("REQUESTS_MIN", 120), ("SELDOM", 6)):
+        monkeypatch.setattr(years, name, fewer)
+    monkeypatch.setattr(queries, "PROCESSES", 1)
+    assert command(["queries", "--json", "--requests", "240", "--rounds", "1"]) in (0, 1)
+    found = json.loads(capsys.readouterr().out)["figures"]["questions"]
+    assert {question.name for question in queries.questions()} < set(found)
+    for name, asked in found.items():
+        assert "diff?" in name or "/ID" in name or set(asked) == {"now", "year_back"}
+        assert all(each["many_p99_ms"] >= each["many_p50_ms"] > 0 for each in asked.values())
+
+
 def test_the_ratio_of_a_question_is_that_of_its_medians() -> None:
     found = queries._told([0.001, 0.002, 0.009], [0.004, 0.005, 0.006])
     assert (found["few_p50_ms"], found["many_p50_ms"], found["ratio"]) == (2.0, 5.0, 2.5)

@@ -281,7 +281,7 @@ class Client:
     """Somebody on one connection."""
 
     def __init__(self, service: Service) -> None:
-        self._connection = http.client.HTTPConnection(urlsplit(service.addresses[0]).netloc, timeout=PATIENCE_SECONDS)
+        self._connection = http.client.HTTPConnection(urlsplit(service.address).netloc, timeout=PATIENCE_SECONDS)
         self._issue = service.issuer.issue
         self._tokens: dict[str, str] = {}
 
