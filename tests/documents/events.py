@@ -1,6 +1,7 @@
 """What does docs/events.md say? `./run docs` writes it from the domain, and from what the specs were seen to do.
 
-It has docs/authority-matrix.md and the definitions in docs/turnaround.md written as well, by the tests that see them.
+It has docs/authority-matrix.md, the definitions in docs/turnaround.md and the client's surface.py written as well, by
+the tests that see them.
 """
 
 import json
@@ -245,6 +246,7 @@ def main() -> int:
     BOOK.write_text(book(witnessed()))
     pages = [
         "tests/services/http/test_matrix.py",
+        "tests/sdk/test_client.py::test_the_client_knows_every_address_and_what_it_takes",
         "tests/projections/test_turnaround.py::test_the_page_says_what_the_answer_says",
     ]
     matrix = [sys.executable, "-m", "pytest", "-q", *pages]

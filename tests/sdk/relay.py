@@ -16,6 +16,8 @@ class Relay:
         self._to = (host, port)
         self._open: list[socket.socket] = []
         self._is_cut = False
+        self.answers_to_lose = 0
+        """So many of the next answers never arrive: their connection ends instead."""
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
         self._accepting = threading.Thread(target=self._accept, daemon=True)
@@ -51,12 +53,15 @@ class Relay:
                     continue
                 far = socket.create_connection(self._to)
                 self._open += [near, far]
-                for one, other in ((near, far), (far, near)):
-                    threading.Thread(target=self._pass_on, args=(one, other), daemon=True).start()
+                for one, other, is_answer in ((near, far, False), (far, near, True)):
+                    threading.Thread(target=self._pass_on, args=(one, other, is_answer), daemon=True).start()
 
-    def _pass_on(self, one: socket.socket, other: socket.socket) -> None:
+    def _pass_on(self, one: socket.socket, other: socket.socket, is_answer: bool) -> None:
         with suppress(OSError):
             while got := one.recv(BYTES):
+                if is_answer and self.answers_to_lose:
+                    self.answers_to_lose -= 1
+                    break
                 other.sendall(got)
         for each in (one, other):
             with suppress(OSError):
