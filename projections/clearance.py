@@ -169,40 +169,46 @@ async def _matrix(
     conn: Connection, reach: Reach, customers: Sequence[str], which: Which, at: int, facts_at: FactsAt
 ) -> _Matrix:
     own = Clause("view = 'applicant'")
-    offered = await pages.every(
-        conn, releases.TABLE, [own, *pages.equal(id=which.release, provider=which.provider)], at
-    )
-    ids = [each["id"] for each in offered]
-    orders = await pages.every(conn, directives.TABLE, [own, *pages.equal(state="in_force")], at)
-    rules = await pages.every(conn, policies.TABLE, [own], at)
-    subjects: list[tuple[StateTable, list[str]]] = [
-        (organizations.TABLE, list(customers)),
-        (releases.TABLE, ids),
-        (grants.TABLE, await grounds.grants_that_count(conn, customers, ids, at)),
-        (directives.TABLE, [each["id"] for each in orders]),
+    wanted: list[tuple[StateTable, list[Clause]]] = [
+        (releases.TABLE, [own, *pages.equal(id=which.release, provider=which.provider)]),
+        (directives.TABLE, [own, *pages.equal(state="in_force")]),
+        (policies.TABLE, [own]),
     ]
-    positions = [position for table, ids in subjects for position in await _positions(conn, table, ids, at)]
+    async with pages.snapshot(conn):
+        lives = await pages.lives(conn, TABLES)
+        offered, orders, rules = await pages.documents(conn, wanted, lives, at)
+        ids = [each["id"] for each in offered]
+        count = await grounds.grants_that_count(conn, lives[grounds.TABLE.name], customers, ids, at)
+        subjects = {
+            organizations.TABLE.name: customers,
+            releases.TABLE.name: ids,
+            grants.TABLE.name: count,
+            directives.TABLE.name: [each["id"] for each in orders],
+        }
+        positions = await _positions(conn, {lives[name].schema: of for name, of in subjects.items()}, at)
     enforcement = Enforcement()
     by_cell: dict[tuple[str, str], list[GrantIssued]] = {}
-    for fact in await facts_at(sorted(positions)):
+    for fact in await facts_at(positions):
         enforcement.take(fact)
         if isinstance(fact.event, GrantIssued):
             by_cell.setdefault((fact.event.customer, fact.event.release), []).append(fact.event)
     return _Matrix(reach, enforcement.access, customers, offered, _concerned(offered, rules), by_cell, _classes(orders))
 
 
-async def _positions(conn: Connection, table: StateTable, ids: list[str], at: int) -> list[int]:
-    """Where those facts of these streams stand, up to a position, that everybody may know whom they concern."""
-    schema = await pages.schema_of(conn, table)
-    query = sql.SQL(" UNION ALL ").join(
-        sql.SQL("SELECT since FROM {} WHERE view = 'applicant' AND id = ANY (%(ids)s) AND since <= %(at)s").format(
-            sql.Identifier(schema, part)
-        )
-        for part in table.tables
-    )
+async def _positions(conn: Connection, subjects: Mapping[str, Sequence[str]], at: int) -> list[int]:
+    """Where those facts stand, up to a position, that everybody may know whom they concern.
+
+    `subjects`: the ids of streams, by the schema in which their rows are.
+    """
+    branches, values = [], []
+    for schema, ids in subjects.items():
+        for part in ("current", "past"):
+            query = "SELECT since FROM {} WHERE view = 'applicant' AND id = ANY (%s) AND since <= %s"
+            branches.append(sql.SQL(query).format(sql.Identifier(schema, part)))
+            values += [list(ids), at]
     async with conn.cursor(row_factory=tuple_row) as cursor:
-        await cursor.execute(query, {"ids": ids, "at": at})
-        return [since for (since,) in await cursor.fetchall()]
+        await cursor.execute(sql.SQL(" UNION ALL ").join(branches), values)
+        return sorted(since for (since,) in await cursor.fetchall())
 
 
 def _concerned(offered: Sequence[Document], rules: Sequence[Document]) -> dict[str, frozenset[str]]:

@@ -16,6 +16,7 @@ from domain.world import Stream
 from projections import pages
 from projections.state_table import TEXT, StateTable
 from projections.statements import Connection, Row
+from projections.tracking import Standing
 from projections.views import View
 
 OF_NO_ACCOUNT = ("surrendered", "superseded")
@@ -70,22 +71,22 @@ _OF = """
 
 
 async def grants_that_count(
-    conn: Connection, customers: Collection[str], releases: Collection[str], at: int
+    conn: Connection, live: Standing, customers: Collection[str], releases: Collection[str], at: int
 ) -> list[str]:
-    """The grants on which answers for these customers and releases can rest, as of a position: of each kind one."""
-    async with conn.transaction():
-        await conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        schema, end = await pages.schema_of(conn, TABLE), await pages.common_position(conn, [TABLE], None)
-        sources = {"current": ""} if at >= end else {"current": "", "past": " AND until > %(at)s"}
+    """The grants on which answers for these customers and releases can rest, as of a position: of each kind one.
 
-        def last(beyond: str) -> sql.Composed:
-            rows = [
-                sql.SQL(_OF).format(table=sql.Identifier(schema, table), beyond=sql.SQL(beyond), until=sql.SQL(until))
-                for table, until in sources.items()
-            ]
-            return sql.SQL(_LAST).format(rows=sql.SQL(" UNION ALL ").join(rows))
+    Within a snapshot in which the table lives there.
+    """
+    sources = {"current": ""} if at >= live.position else {"current": "", "past": " AND until > %(at)s"}
 
-        query = sql.SQL(_QUERY).format(first=last(""), next=last(" AND alike > cell.alike"))
-        async with conn.cursor(row_factory=tuple_row) as cursor:
-            await cursor.execute(query, {"customers": list(customers), "releases": list(releases), "at": at})
-            return [id for (id,) in await cursor.fetchall()]
+    def last(beyond: str) -> sql.Composed:
+        rows = [
+            sql.SQL(_OF).format(table=sql.Identifier(live.schema, table), beyond=sql.SQL(beyond), until=sql.SQL(until))
+            for table, until in sources.items()
+        ]
+        return sql.SQL(_LAST).format(rows=sql.SQL(" UNION ALL ").join(rows))
+
+    query = sql.SQL(_QUERY).format(first=last(""), next=last(" AND alike > cell.alike"))
+    async with conn.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(query, {"customers": list(customers), "releases": list(releases), "at": at})
+        return [id for (id,) in await cursor.fetchall()]

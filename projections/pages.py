@@ -18,11 +18,10 @@ from psycopg.rows import tuple_row
 from domain.errors import Malformed, NotFound
 from projections.statements import Connection, Row
 from projections.tables import Table
-from projections.tracking import NotReady, Standing, standing
+from projections.tracking import NotReady, Standing, standing, standings
 
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 200
-EVERY_MAX = 100_000
 CURSOR_CHARACTERS_MAX = 1000
 
 Document = dict[str, Any]
@@ -139,7 +138,7 @@ async def page(
     kinds = [table.columns[name].partition(" ")[0] for name in order]
     if asked.cursor is not None:
         filters = [*filters, _beside(order, kinds, ">", tuple(_key_of(asked.cursor, kinds)))]
-    async with _snapshot(conn):
+    async with snapshot(conn):
         live = await _live(conn, table)
         part = _Part(live.schema, order, kinds, item, asked.limit + 1)
         at = live.position if asked.at is None else min(asked.at, live.position)
@@ -155,22 +154,49 @@ def must_fit(asked: Asked) -> None:
         raise Malformed(f"A page has from 1 to {LIMIT_MAX} items.", f"a limit from 1 to {LIMIT_MAX}")
 
 
-async def every(conn: Connection, table: Listed, conditions: Sequence[Clause], at: int) -> list[Document]:
-    """All documents that fulfil the conditions, by id, as of a position which the table has reached: few ones."""
-    async with _snapshot(conn):
-        part = _Part(await schema_of(conn, table), ("id",), ["text"], "document", EVERY_MAX)
-        rows = await _rows(conn, part, at, [Clause("true")], conditions)
-    return [msgspec.json.decode(row[-1]) for row in rows]
+async def documents(
+    conn: Connection, wanted: Sequence[tuple[Table, Sequence[Clause]]], lives: Mapping[str, Standing], at: int
+) -> list[list[Document]]:
+    """Of each table all documents that fulfil its conditions, by id, as of a position which all have reached: few ones.
+
+    One query, within a snapshot in which they live there.
+    """
+    branches: list[sql.Composed] = []
+    values: list[Any] = []
+    for nth, (table, conditions) in enumerate(wanted):
+        for source, until in (("current", []), ("past", [Clause("until > %s", (at,))])):
+            clauses = [*conditions, Clause("since <= %s", (at,)), *until]
+            branches.append(
+                sql.SQL("(SELECT {}, id, document::text FROM {} WHERE {})").format(
+                    sql.Literal(nth),
+                    sql.Identifier(lives[table.name].schema, source),
+                    sql.SQL(" AND ").join(sql.SQL(f"({clause.text})") for clause in clauses),
+                )
+            )
+            values += [value for clause in clauses for value in clause.values]
+    query = sql.SQL(" UNION ALL ").join(branches) + sql.SQL(" ORDER BY 1, 2")
+    found: list[list[Document]] = [[] for _ in wanted]
+    async with conn.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(query, values)
+        for nth, _, document in await cursor.fetchall():
+            found[nth].append(msgspec.json.decode(document))
+    return found
+
+
+async def lives(conn: Connection, tables: Sequence[Table | Listed]) -> dict[str, Standing]:
+    """Where the rows of these tables are, and which position each has reached, by name. Raises NotReady."""
+    found = {each.name: each for each in await standings(conn) if each.role == "live"}
+    return {table.name: _ready(found.get(table.name), table) for table in tables}
 
 
 async def common_position(conn: Connection, tables: Sequence[Table | Listed], at: int | None) -> int:
     """The last position that all of these tables have reached, at most `at`. Raises NotReady."""
-    reached = min([(await _live(conn, table)).position for table in tables])
+    reached = min([each.position for each in (await lives(conn, tables)).values()])
     return reached if at is None else min(at, reached)
 
 
 @asynccontextmanager
-async def _snapshot(conn: Connection) -> AsyncIterator[None]:
+async def snapshot(conn: Connection) -> AsyncIterator[None]:
     """Whatever is read within is of one moment, so that no row moves from `current` to `past` meanwhile."""
     async with conn.transaction():
         await conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
@@ -228,7 +254,10 @@ async def changed(
 
 async def _live(conn: Connection, table: Table | Listed) -> Standing:
     """Where the rows are. Raises NotReady while they are being built for the first time."""
-    live = await standing(conn, table.name)
+    return _ready(await standing(conn, table.name), table)
+
+
+def _ready(live: Standing | None, table: Table | Listed) -> Standing:
     if live is None or live.version != table.version:
         raise NotReady(f"Version {table.version} of the projection {table.name} is being built.")
     return live
