@@ -35,7 +35,7 @@ ACKNOWLEDGED_SECONDS, ACKNOWLEDGED_AGAIN_SECONDS = 1.0, 30.0
 """How often a position is acknowledged at most; and how often at least, though it is the same."""
 
 Token = str | Callable[[], str]
-"""A bearer token, or what gives the one of now: it is asked whenever a connection is made."""
+"""A bearer token, or what gives the one of now; it is asked for each request, by a thread, so let it remember."""
 
 _chance = SystemRandom()
 
@@ -398,7 +398,7 @@ class AsyncGate(_Gate):
 
     async def _listen(self) -> None:
         """As `Gate._listen`."""
-        query, headers = self._line.request(self._replica)
+        query, headers = await asyncio.to_thread(self._line.request, self._replica)
         async with self._client.stream("GET", FEED, params=query, headers=headers) as response:
             if response.status_code != 200:
                 await response.aread()
@@ -426,5 +426,6 @@ class AsyncGate(_Gate):
         body = {"point": self._point, "position": position}
         status = 0
         with suppress(httpx.HTTPError):
-            status = (await self._client.post(ENFORCEMENT, json=body, headers=self._line.headers())).status_code
+            headers = await asyncio.to_thread(self._line.headers)
+            status = (await self._client.post(ENFORCEMENT, json=body, headers=headers)).status_code
         self._acknowledged(position, status)

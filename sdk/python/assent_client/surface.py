@@ -114,6 +114,10 @@ class Justified(TypedDict):
     business_justification: str
 
 
+class Known(TypedDict):
+    position: int
+
+
 class Listing(TypedDict):
     items: list[dict[str, Any]]
     next: str | int | None
@@ -238,6 +242,15 @@ class GetWellKnownAuthzenConfiguration(Query[dict[str, Any]]):
     """Where evaluations are answered."""
 
     PATH: ClassVar[str] = "/.well-known/authzen-configuration"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcknowledgeEnforcement(Question[Known]):
+    """So far the log is enforced here."""
+
+    PATH: ClassVar[str] = "/access/v1/enforcement"
+    point: str
+    position: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -804,6 +817,15 @@ class GetGrantsId(Query[dict[str, Any]]):
     after: int | None = None
     at: str | None = None
     occurred_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetGrantsIdEnforcement(Query[dict[str, Any]]):
+    """Which enforcement points have applied the grant's last change."""
+
+    PATH: ClassVar[str] = "/api/v1/grants/{id}/enforcement"
+    id: str
+    after: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

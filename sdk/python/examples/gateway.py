@@ -30,8 +30,9 @@ Stop Northgate's access, as the provider's release manager, and ask again: 403, 
 
   curl -X POST -H "Authorization: Bearer $(./run token rae)" -H 'Idempotency-Key: stop-1' \\
        -H 'Content-Type: application/json' -d '{{"reason": "Misuse", "finding": "Shared credentials"}}' \\
-       {assent}/api/v1/grants/GRANT/revocation       # GRANT: {here}/northgate tells its id
+       {assent}/api/v1/grants/GRANT/revocation
 
+(GRANT: the id in the first answer.)
 Stop Assent (Ctrl-C): the gateway goes on as things stood, and refuses everything with 503 after {staleness:g} seconds.
 """
 
@@ -78,7 +79,7 @@ def said(*arguments: str) -> str:
 
 
 async def serve(options: argparse.Namespace) -> None:
-    token = options.token or (lambda: said("token", "gate-one"))
+    token = options.token or said("token", "gate-one")
     gate = AsyncGate(
         options.url,
         token,
