@@ -20,7 +20,7 @@ from tests.benchmarks.report import Report, progress
 from tests.crash.checker import Fault
 from tests.crash.controls import CONTROLS, Control, by_check
 from tests.crash.controls import run as run_control
-from tests.crash.trial import TARGETS, Trial, installation
+from tests.crash.trial import TARGETS, Trial, installation, on_machines_of_their_own
 
 ROUNDS_A_LOG = 10
 """A log that grows long makes each look at it long; and every new one is a new start."""
@@ -80,13 +80,17 @@ class Tally:
 
 
 async def struck(rounds: int, rng: random.Random) -> Tally:
-    """Each target equally often, in an order of chance; a log on which a fault was found ends there."""
+    """Each target equally often, in an order of chance; a log on which a fault was found ends there.
+
+    On every other log both processes that serve decide, as on two machines.
+    """
     tally = Tally()
     blows = list(islice(cycle(TARGETS), rounds))
     rng.shuffle(blows)
     while blows:
         with tempfile.TemporaryDirectory(prefix="assent-bench-") as name:
-            trial = installation(Path(name, "data"), rng)
+            made = on_machines_of_their_own if len(tally.trials) % 2 else installation
+            trial = made(Path(name, "data"), rng)
             tally.trials.append(trial)
             async with trial.running():
                 found: list[Fault] = []

@@ -84,11 +84,12 @@ class Process:
 
 
 class Service(Process):
-    """A process that serves, at a port of its own."""
+    """A process that serves, at a port of its own, and without doors unless the settings say so."""
 
     def __init__(self, data: Path, settings: Mapping[str, str] | None = None, program: Sequence[str] = PROGRAM) -> None:
         self.port = free_port()
-        super().__init__(data, "serve", {"ASSENT_PORT": str(self.port), **(settings or {})}, program)
+        alone = {"ASSENT_PORT": str(self.port), "ASSENT_DOORS": "0"}
+        super().__init__(data, "serve", {**alone, **(settings or {})}, program)
 
     @property
     def log(self) -> Path:

@@ -17,7 +17,7 @@ from tests.crash.trial import BLOWS, TARGETS, Trial, installation, on_machines_o
 
 def alone(data: Path, rng: random.Random) -> Trial:
     """One process that does it all, as a fresh clone has it."""
-    return Trial(data, [Service(data, {"ASSENT_DOORS": "0"})], rng)
+    return Trial(data, [Service(data)], rng)
 
 
 @pytest.mark.parametrize(

@@ -242,7 +242,7 @@ def installation(
     """As in production: two processes serve, by this program; another projects and signs; a witness, from a folder of
     its own, cosigns. Struck are TARGETS.
     """
-    services = [Service(data, {"ASSENT_ROLES": "timers", "ASSENT_DOORS": "0"}, program) for _ in range(2)]
+    services = [Service(data, {"ASSENT_ROLES": "timers"}, program) for _ in range(2)]
     apart, port = data.with_name("witness"), free_port()
     folder, name = WitnessFolder(apart / "witness"), Settings().witness_name
     key = note.verifier_of(name, folder.key(), note.COSIGNATURE)
