@@ -83,6 +83,23 @@ def test_one_object_tells_figures_ratios_and_what_is_missing(client: str, capsys
     assert len(found["missing"]) == (client == "python")
 
 
+def test_how_long_a_command_stays_out_of_sight_is_measured_alone_and_under_load(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert command(["visible", "--json", "--seconds", "1"]) == 0
+    figures = json.loads(capsys.readouterr().out)["figures"]
+    for waits in (figures["idle"], figures["half_of_the_peak"]):
+        assert 0 < waits["p50_ms"] <= waits["p99_ms"] <= waits["most_ms"]
+        assert waits["commands"] > 0 < waits["read_alone_p50_ms"]
+    assert 0 < figures["load_per_second"] < figures["peak_per_second"]
+
+
+def test_histories_are_counted_with_the_rows_that_were_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(["histories", "--json", "--histories", "4", "--at-a-time", "2"]) == 0
+    figures = json.loads(capsys.readouterr().out)["figures"]
+    assert figures["rows_that_differ"] == 0 < figures["batches"] < figures["events"] < figures["rows_compared"]
+
+
 def test_a_rebuild_is_measured_beside_mere_copying_and_the_library(capsys: pytest.CaptureFixture[str]) -> None:
     sizes = ["--events", "6000", "--few", "2000", "--rounds", "1", "--processes", "2", "--library", "300"]
     assert command(["rebuild", "--json", *sizes]) == 0
