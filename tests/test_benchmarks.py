@@ -1,6 +1,7 @@
 """Do the benchmarks run, and do they refuse to give a number where something went wrong?"""
 
 import json
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -33,7 +34,7 @@ def test_the_help_names_every_benchmark(capsys: pytest.CaptureFixture[str]) -> N
         command(["--help"])
     assert end.value.code == 0
     told = capsys.readouterr().out
-    assert all(f"\n    {name} " in told for name in BENCHMARKS)
+    assert all(re.search(rf"\n    {name}\s", told) for name in BENCHMARKS)
 
 
 @pytest.mark.parametrize(
