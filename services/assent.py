@@ -184,7 +184,7 @@ async def gateways(settings: Settings) -> AsyncIterator[Any]:
         replica, conninfo = Replica(), database.logins.reader
         await replica.load(conninfo)
         async with _doing(replica=replica.follow(conninfo, lambda pid: False)):
-            yield build_access_app(settings, replica, clock_of(settings).now, database.pool, door)
+            yield build_access_app(settings, replica, clock_of(settings).now, database.pool, door, database.folder)
 
 
 @asynccontextmanager

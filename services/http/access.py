@@ -83,9 +83,10 @@ class Resource(msgspec.Struct, frozen=True):
 
 
 class Context(msgspec.Struct, frozen=True):
-    """`min_position`: the answer rests on the log at least as far as that."""
+    """`min_position`: the answer rests on the log at least as far as that. `receipt`: it can be shown to others."""
 
     min_position: Position | None = None
+    receipt: bool = False
 
 
 class Evaluation(msgspec.Struct, frozen=True):
@@ -149,6 +150,7 @@ class Reasons(msgspec.Struct):
     evaluation_id: str | msgspec.UnsetType = msgspec.UNSET
     evaluated_at: datetime | msgspec.UnsetType = msgspec.UNSET
     access_request: Offer | msgspec.UnsetType = msgspec.UNSET
+    receipt: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class Decision(msgspec.Struct):

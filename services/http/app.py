@@ -48,6 +48,7 @@ from services.http.access_requests import Denials, Requesting
 from services.http.answers import NO_STORE, SECURE, Exchange, Receive, Scope, Send, fixed_id, id_of, send_refusal
 from services.http.browsers import browsers_of
 from services.http.commands import Commands, Directory
+from services.http.decided import Receipts
 from services.http.enforcement import Acknowledging
 from services.http.evaluations import Evaluating
 from services.http.feed import MEDIA_TYPE
@@ -141,7 +142,8 @@ def build_app(
     mints = commands.mints(secrets_in(settings.data / "api-keys"), lambda: str(folder.next()))
     commands_ = Commands(handler, identities, mints, settings.body_bytes_max, recorded, rates.commands)
     requesting = Requesting(handler, identities, recorded, denials, settings.url, rates.commands)
-    inner = Door(commands_, desk, points, framework, Hosts(settings), sources, requesting)
+    receipts = Receipts(pool, folder)
+    inner = Door(commands_, desk, points, receipts, framework, Hosts(settings), sources, requesting)
     return _logged(inner, identities, settings)
 
 
@@ -151,6 +153,7 @@ def build_access_app(
     now: Callable[[], datetime],
     pool: AsyncConnectionPool[Any],
     door: AsyncConnectionPool[Any],
+    folder: SignerFolder,
 ) -> "Door | AccessLog":
     """What gateways ask, and the feed that they follow, in a process of their own. Raises DevelopmentOnly."""
     rates = rates_of(settings)
@@ -162,7 +165,8 @@ def build_access_app(
     framework.include_router(operations.life_router())
     framework.include_router(_metadata(settings, has_requests=False))
     points = EnforcementPoints(door, now, replica.changes)
-    inner = Door(None, desk, points, framework, Hosts(settings), Sources(settings.proxies))
+    receipts = Receipts(pool, folder)
+    inner = Door(None, desk, points, receipts, framework, Hosts(settings), Sources(settings.proxies))
     return _logged(inner, identities, settings)
 
 
@@ -208,6 +212,7 @@ class Door:
         commands_: Commands | None,
         desk: Desk,
         points: EnforcementPoints,
+        receipts: Receipts,
         framework: FastAPI,
         hosts: Hosts,
         sources: Sources,
@@ -215,7 +220,7 @@ class Door:
     ) -> None:
         self._commands = commands_
         self._requesting = requesting
-        self._evaluating = Evaluating(desk)
+        self._evaluating = Evaluating(desk, receipts)
         searching, acknowledging = Searching(desk), Acknowledging(desk, points)
         self._asked = {
             **dict.fromkeys(_EVALUATED, self._evaluating.answer),

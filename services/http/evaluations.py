@@ -1,7 +1,7 @@
 """May they use it now? One question, or many in one request, each answered from memory (OpenID AuthZEN 1.0)."""
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import msgspec
 
@@ -19,10 +19,13 @@ from services.http.access import (
 )
 from services.http.answers import JSON, LINES_JSON, Exchange, Receive, Scope, Send, id_of, send_answer, source_of
 from services.http.bodies import read_body
+from services.http.decided import Receipts
 
 ONE, MANY = f"{PREFIX}/evaluation", f"{PREFIX}/evaluations"
 BODY_BYTES_MAX = {ONE: 65_536, MANY: 1_048_576}
 EVALUATIONS_MAX = 1000
+RECEIPTS_MAX = 20
+"""In one request: each is signed apart."""
 
 Semantic = Literal["execute_all", "deny_on_first_deny", "permit_on_first_permit"]
 
@@ -61,8 +64,9 @@ _encode = msgspec.json.Encoder().encode
 class Evaluating:
     """Answers at both addresses; the caller's offices say about which releases."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, receipts: Receipts) -> None:
         self._desk = desk
+        self._receipts = receipts
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises Refused; ConnectionError where the caller went away."""
@@ -75,7 +79,12 @@ class Evaluating:
         asked = read(path, body)
         providers = self._desk.providers(person)
         await self._desk.reach(min_position(asked))
-        await send_answer(scope, send, id_of(scope), 200, self._told(asked, providers), JSON)
+        decisions, now = self._decisions(asked, providers), self._desk.now()
+        # a semantic may leave the last ones out
+        for question, found in zip(_questions(asked), decisions, strict=False):
+            if _wants_receipt(question):
+                await self._receipts.give(question, found, now)
+        await send_answer(scope, send, id_of(scope), 200, _told(asked, decisions), JSON)
 
     def take(self, exchange: Exchange) -> bool:
         """Whether it could be answered at once. Raises Refused."""
@@ -85,17 +94,17 @@ class Evaluating:
             return False
         check_head(exchange.headers, exchange.query, BODY_BYTES_MAX[path])
         asked = read(path, exchange.body)
-        if (min_position(asked) or 0) > desk.replica.position:
+        if (min_position(asked) or 0) > desk.replica.position or any(map(_wants_receipt, _questions(asked))):
             return False
         providers = desk.providers(person)
         desk.count(person)
-        exchange.answer(200, LINES_JSON, self._told(asked, providers))
+        exchange.answer(200, LINES_JSON, _told(asked, self._decisions(asked, providers)))
         return True
 
-    def _told(self, asked: "Asked", providers: Any) -> bytes:
+    def _decisions(self, asked: "Asked", providers: Any) -> list[Decision]:
         if isinstance(asked, Evaluation):
-            return _encode(self._desk.decide(asked, providers))
-        return _encode(Decisions(list(self._decided(*asked, providers))))
+            return [self._desk.decide(asked, providers)]
+        return list(self._decided(*asked, providers))
 
     def _decided(self, questions: list[Question], semantic: Semantic, providers: Any) -> Iterator[Decision]:
         for question in questions:
@@ -125,7 +134,10 @@ def read(path: str, body: bytes) -> Asked:
         raise MalformedAsk(f"At most {EVALUATIONS_MAX} evaluations go into one request.", f"{EVALUATIONS_MAX} at most")
     names = ("subject", "action", "resource", "context")
     default = {name: value for name in names if (value := getattr(asked, name)) is not msgspec.UNSET}
-    return [_question(default, each) for each in asked.evaluations], asked.options.evaluations_semantic
+    questions = [_question(default, each) for each in asked.evaluations]
+    if sum(map(_wants_receipt, questions)) > RECEIPTS_MAX:
+        raise MalformedAsk(f"At most {RECEIPTS_MAX} receipts are given at once.", f"{RECEIPTS_MAX} at most")
+    return questions, asked.options.evaluations_semantic
 
 
 def _question(default: dict[str, Any], item: Any) -> Question:
@@ -143,6 +155,18 @@ def _question(default: dict[str, Any], item: Any) -> Question:
         return msgspec.convert(merged, Evaluation)
     except msgspec.ValidationError as error:
         return malformed(str(error))
+
+
+def _questions(asked: Asked) -> list[Question]:
+    return [asked] if isinstance(asked, Evaluation) else asked[0]
+
+
+def _wants_receipt(question: Question) -> TypeGuard[Evaluation]:
+    return isinstance(question, Evaluation) and question.context.receipt
+
+
+def _told(asked: Asked, decisions: list[Decision]) -> bytes:
+    return _encode(decisions[0] if isinstance(asked, Evaluation) else Decisions(decisions))
 
 
 def min_position(asked: Asked) -> int | None:
