@@ -18,6 +18,7 @@ from typing import Protocol
 
 import psycopg
 from eventsourcing.persistence import IntegrityError
+from psycopg.errors import ProgramLimitExceeded
 
 from domain.facts import Fact
 from projections.statements import Connection
@@ -268,9 +269,9 @@ class Projector:
             await write(self._conn, running, facts)
         except IntegrityError as error:
             raise Swapped from error
-        except psycopg.OperationalError:
-            raise
-        except Exception:
+        except Exception as error:
+            if _passes(error):
+                raise
             for work in running:
                 work.alone(self._log)
             for work in running:
@@ -283,9 +284,9 @@ class Projector:
                 await write(self._conn, [work], part)
             except IntegrityError as error:
                 raise Swapped from error
-            except psycopg.OperationalError:
-                raise
             except Exception as error:
+                if _passes(error):
+                    raise
                 work.alone(self._log)
                 if part is not facts:
                     await self._stop(work, part[0], error)
@@ -297,3 +298,8 @@ class Projector:
         what = f"{type(error).__name__}: {error}"
         _log.error("%s stops before position %s (%s): %s", work.name, fact.position, fact.type, what, exc_info=error)
         await record_error(self._conn, work.schema, what, fact.position, fact.type)
+
+
+def _passes(error: Exception) -> bool:
+    """Whether no fact is to blame, but the storage, which is away or busy. What is too large for it stays too large."""
+    return isinstance(error, psycopg.OperationalError) and not isinstance(error, ProgramLimitExceeded)

@@ -1,6 +1,7 @@
 """Do rows and position move together, does an error stop one projection only, and does one process lead?"""
 
 import asyncio
+import random
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ from eventsourcing.persistence import IntegrityError, Tracking
 
 from domain.request import SignOff
 from domain.world import Stream
-from projections import PROJECTIONS, grants, requests, streams, tracking
+from projections import PROJECTIONS, grants, organizations, requests, streams, tracking
 from projections.projector import LEADER_LOCK, Gap, begin, create, index, write
 from projections.state_table import Row, StateTable, View
 from projections.tracking import NotReady
@@ -145,6 +146,24 @@ async def test_a_projector_killed_between_position_and_rows_leaves_neither(log: 
         assert deaths is not None
         assert deaths[0] > 3
     await assert_equal_to_the_replay(log)
+
+
+async def test_a_row_that_is_too_large_for_an_index_stops_its_projection_and_no_other(log: str) -> None:
+    """Postgres calls that an error of operation; it is none that passes."""
+    story = in_review()
+    append(log, story.facts)
+    unwieldy = random.Random(1).randbytes(10_000).hex()
+
+    def rows_(name: str, view: View, folded: Stream) -> Iterator[Row]:
+        for view_, id, _, *others in requests.TABLE.rows(name, view, folded):
+            yield view_, id, unwieldy, *others
+
+    async with projecting(log, [replace(requests.TABLE, rows=rows_), organizations.TABLE]):
+        await eventually(lambda: has_stopped(log, "requests"))
+        await reached(log, len(story.facts) - 1, [organizations.TABLE])
+    stopped = await standing_of(log, "requests")
+    assert stopped.error is not None and stopped.error.startswith("ProgramLimitExceeded: index row")
+    assert (stopped.failed_position, stopped.failed_type) == (stopped.position + 1, "RequestSubmitted")
 
 
 async def test_an_error_undoes_the_position_as_well(log: str) -> None:
