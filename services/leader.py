@@ -200,10 +200,15 @@ class Desk(_End):
     # Whoever does not take the answers gives no more orders either
 
     def pause_writing(self) -> None:
-        self.transport.pause_reading()
+        self.read_no_more()
 
     def resume_writing(self) -> None:
-        self.transport.resume_reading()
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def read_no_more(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
 
 
 class Line(_End):
@@ -292,6 +297,7 @@ class Leadership:
         self._may_lead = may_lead
         self._desks: set[Desk] = set()
         self._known = asyncio.Event()
+        self._has_complained = False
 
     async def run(self) -> None:
         """For ever."""
@@ -299,13 +305,16 @@ class Leadership:
         pause_seconds = least
         try:
             while True:
-                if self._may_lead and self._seat.take():
-                    await self._lead()
-                if await self._hand_on():
-                    pause_seconds = least
-                else:
-                    self._known.set()
-                    pause_seconds = min(2 * pause_seconds, most)
+                try:
+                    if self._may_lead and self._seat.take():
+                        await self._lead()
+                    is_found = await self._hand_on()
+                except OSError:
+                    _log.exception("Whether another process decides could not be found out; this one does")
+                    self._seat.leave()
+                    is_found = False
+                self._known.set()
+                pause_seconds = least if is_found else min(2 * pause_seconds, most)
                 await asyncio.sleep(pause_seconds)
         finally:
             self._seat.close()
@@ -318,8 +327,8 @@ class Leadership:
         """Until this process ends."""
         loop = asyncio.get_running_loop()
         make = partial(Desk, self._greeting, self._handler, self._desks)
-        self._handler.on_fold.append(self._tell_news)
         server = await loop.create_unix_server(make, sock=self._seat.listening())
+        self._handler.on_fold.append(self._tell_news)
         self._known.set()
         try:
             await asyncio.Event().wait()
@@ -332,7 +341,7 @@ class Leadership:
     async def _finish(self) -> None:
         """Answer what was taken, and take no more."""
         for desk in self._desks:
-            desk.transport.pause_reading()
+            desk.read_no_more()
         for _ in range(FINISH_STEPS):
             await asyncio.sleep(FINISH_SECONDS / FINISH_STEPS)
             if not any(desk.undecided for desk in self._desks):
@@ -362,9 +371,12 @@ class Leadership:
         except TimeoutError:
             is_met = False
         if not is_met:
-            _log.warning("Another version, or one on another database, decides in this folder; this one does too")
+            if not self._has_complained:
+                _log.warning("Another version, or one on another database, decides in this folder; this one does too")
+            self._has_complained = True
             transport.abort()
             return False
+        self._has_complained = False
         self._handler.elsewhere = line
         self._known.set()
         try:

@@ -237,6 +237,16 @@ async def test_another_log_or_another_version_decides_for_itself(
             assert second.handler.writer.end.size == answer.position + 1
 
 
+async def test_where_nobody_can_listen_each_decides_for_itself(database: str, tmp_path: Path) -> None:
+    (tmp_path / "here" / "leader" / "socket").mkdir(parents=True)
+    async with process(database, tmp_path) as one, process(database, tmp_path) as other:
+        assert one.handler.elsewhere is None and other.handler.elsewhere is None
+        answers = await asyncio.gather(
+            order(one, "root", organizations(1), "1"), order(other, "root", organizations(2), "2")
+        )
+    assert len({answer.position for answer in answers}) == len(await keys_in(database)) == 2
+
+
 async def test_processes_on_different_machines_never_meet(database: str, tmp_path: Path) -> None:
     async with process(database, tmp_path) as one, process(database, tmp_path, machine="there") as other:
         assert one.handler.elsewhere is None and other.handler.elsewhere is None
