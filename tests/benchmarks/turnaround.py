@@ -51,41 +51,55 @@ def run(options: argparse.Namespace) -> Report:
 
 
 async def _measured(conninfo: str, options: argparse.Namespace) -> Report:
-    report = Report()
+    """Each question is asked of both sizes, one right after the other."""
+    report, counts = Report(), (options.few, options.requests)
     async with await AsyncConnection.connect(conninfo, autocommit=True) as conn:
-        for count in (options.few, options.requests):
+        for count in counts:
             progress(f"Making and summing {count:,} requests")
-            report.figures[f"{count}_requests"] = await _of(conn, count, options.repetitions)
+            report.figures[f"{count}_requests"] = await _made(conn, count)
+        questions = {count: _questions(conn, FACTS_OF_A_REQUEST * count) for count in counts}
+        for name in questions[options.few]:
+            progress(name)
+            for count in counts:
+                await _serve(conn, count)
+                found = await _timed(questions[count][name], options.repetitions)
+                report.figures[f"{count}_requests"][name] = found
     few, many = report.figures.values()
-    report.ratios = {f"{name}_vs_few": round(many[name]["p50_ms"] / few[name]["p50_ms"], 2) for name in many["asked"]}
+    asked = questions[options.few]
+    report.ratios = {f"{name}_vs_few": round(many[name]["p50_ms"] / few[name]["p50_ms"], 2) for name in asked}
     for found in (few, many):
-        asked = found.pop("asked")
         found["p50_ms_of_all"] = round(median(found[name]["p50_ms"] for name in asked), 2)
     report.ratios["all_vs_few"] = round(many["p50_ms_of_all"] / few["p50_ms_of_all"], 2)
     return report
 
 
-async def _of(conn: Connection, count: int, repetitions: int) -> dict[str, Any]:
-    schema = f"{TABLE.name}_v{TABLE.version}_{count}"
+def _schema(count: int) -> str:
+    return f"{TABLE.name}_v{TABLE.version}_{count}"
+
+
+async def _made(conn: Connection, count: int) -> dict[str, Any]:
+    """So many requests, summed; how long that took, and how much room it takes."""
+    schema = _schema(count)
     await create(conn, TABLE, schema, "building")
     await _make(conn, schema, count)
     began = time.perf_counter()
     await index(conn, TABLE, schema)
-    seconds = time.perf_counter() - began
-    size = FACTS_OF_A_REQUEST * count
-    await conn.execute("UPDATE projection SET role = 'retired' WHERE role = 'live'")
-    await conn.execute("UPDATE projection SET role = 'live', position = %s WHERE schema = %s", (size - 1, schema))
+    found: dict[str, Any] = {"indexed_and_summed_s": round(time.perf_counter() - began, 1)}
     names = {table: sql.Identifier(schema, table) for table in ("current", "past", "tally")}
     await conn.execute(sql.SQL("ANALYZE {current}, {past}, {tally}").format(**names))
+    await conn.execute("UPDATE projection SET role = 'retired' WHERE schema = %s", (schema,))
     mib = sql.SQL("SELECT pg_total_relation_size({}::regclass) / 1048576.0")
-    found: dict[str, Any] = {"indexed_and_summed_s": round(seconds, 1)}
     for table in names:
         literal = sql.Literal(f'"{schema}".{table}')
         found[f"{table}_mib"] = round(float((await (await conn.execute(mib.format(literal))).fetchone() or (0,))[0]))
-    questions = _questions(conn, size)
-    for name, ask in questions.items():
-        found[name] = await _timed(ask, repetitions)
-    return {**found, "asked": list(questions)}
+    return found
+
+
+async def _serve(conn: Connection, count: int) -> None:
+    """From now on the figures are those of so many requests."""
+    last = FACTS_OF_A_REQUEST * count - 1
+    await conn.execute("UPDATE projection SET role = 'retired' WHERE role = 'live'")
+    await conn.execute("UPDATE projection SET role = 'live', position = %s WHERE schema = %s", (last, _schema(count)))
 
 
 Ask = Callable[[Random], Awaitable[Any]]
