@@ -21,6 +21,6 @@ def test_whatever_is_sent_by_whomever_is_answered_as_described() -> None:
         f"{method.upper()} {path}" for path, item in target.document["paths"].items() for method in item
     }
     assert set(tally.callers) == set(CALLERS)
-    assert {status for status in tally.statuses if status >= 500} <= {503}, "a `min_position` that is not reached"
+    assert max(tally.statuses) < 500
     assert {200, 201, 400, 401, 403, 404, 409, 422} <= set(tally.statuses)
     assert tally.probes > 100 and tally.against > 500
