@@ -212,7 +212,7 @@ class Settings:
         "auto",
         _doors,
         "Processes that take requests for the one that decides; 0: it takes them itself. `auto` is 1 where there are"
-        " more than two processors, else 0.",
+        " more than three processors, else 0.",
     )
     clock: Literal["real", "manual"] = _setting(
         "ASSENT_CLOCK",
@@ -343,7 +343,7 @@ class Settings:
         """How many doors there are with so many processors. A manual clock is in one process alone."""
         if self.clock == "manual":
             return 0
-        return int(processors > 2) if self.doors is None else self.doors
+        return int(processors > 3) if self.doors is None else self.doors
 
 
 SETTINGS: tuple[Setting, ...] = tuple(each.metadata["setting"] for each in fields(Settings))
