@@ -1,7 +1,7 @@
 """How fast is «may they use it now?» answered, in memory and over HTTP, beside a dict, policy engines and bare servers?
 
-In memory the same random questions go to `domain.access`, to a function that builds the key and looks it up in a plain
-dict, and to what others decide with (cedarpy, casbin: installed for the run, each used as its own documentation says).
+In memory the same random questions go to the client's gate, to a function that builds the key and looks it up in a
+plain dict, and to what others decide with (cedarpy, casbin: installed for the run, each used as its own page says).
 Over HTTP one service, an echo on the same server, and a plain FastAPI route take turns: docs/benchmarks.md.
 """
 
@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import gc
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -22,8 +23,9 @@ from statistics import median
 from typing import Any
 
 import httpx
+from assent_client.access import Access, Condition, Customer, Grant, Release
+from assent_client.replica import REAL, Check, Kept, Place, Replica
 
-from domain.access import Access, Condition, Customer, Grant, Release, Use
 from tests.benchmarks import commands
 from tests.benchmarks.peers import Unhad, installed
 from tests.benchmarks.report import Report, Unmeasured, progress
@@ -34,6 +36,7 @@ RELEASES = 20
 CUSTOMERS_OF_A_GRANT = 10
 """So many grants has a customer, on as many releases."""
 
+WHOLE_RUN_SECONDS = 3600.0
 NOW, END = 1_800_000_000_000_000, 1_900_000_000_000_000
 QUESTIONS = 200_000
 ROUNDS = 5
@@ -48,7 +51,6 @@ CLIENTS = 64
 
 Part = str | None
 Key = tuple[str, str, Part, Part, Part]
-Check = Callable[..., Any]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -121,22 +123,14 @@ def keys(grants: int) -> list[Key]:
     return found
 
 
-def remembered(access: Access) -> Check:
-    """As docs/access.md has a replica ask."""
-    answers, check = access.answers, access.check
-    clock = time.time_ns
-
-    def asked(customer: str, release: str, tier: Part = None, person_class: Part = None, affiliate: Part = None) -> Any:
-        if clock() < access.due * 1000:
-            answer = answers.get((customer, release, tier, person_class, affiliate))
-            if answer is not None:
-                return answer
-        return check(Use(customer, release, tier, person_class, affiliate), NOW)
-
-    return asked
+def gate(grants: int) -> Check:
+    """The check of a gate that has just heard all of it."""
+    replica = Replica(max_staleness_seconds=WHOLE_RUN_SECONDS, answers_max=2 * grants)
+    replica.restore(Kept(Place(grants + 1000, 0, None), NOW, REAL.wall(), "", list(records(grants))))
+    return replica.check
 
 
-def looked_up(grants: int) -> Check:
+def looked_up(grants: int) -> Callable[..., Any]:
     """The same signature, and a plain dict."""
     plain = {tuple(key): True for key in keys(grants)}
 
@@ -146,7 +140,7 @@ def looked_up(grants: int) -> Check:
     return asked
 
 
-def us_of(check: Check, asked: list[Key]) -> float:
+def us_of(check: Callable[..., Any], asked: list[Key]) -> float:
     """Processor time of one call."""
     began = time.process_time()
     for customer, release, tier, person_class, _ in asked:
@@ -154,7 +148,7 @@ def us_of(check: Check, asked: list[Key]) -> float:
     return (time.process_time() - began) / len(asked) * 1e6
 
 
-def in_turns(checks: Mapping[str, Check], asked: list[Key]) -> dict[str, float]:
+def in_turns(checks: Mapping[str, Callable[..., Any]], asked: list[Key]) -> dict[str, float]:
     """Medians, after a round that does not count."""
     found: dict[str, list[float]] = {name: [] for name in checks}
     gc.collect()
@@ -171,9 +165,9 @@ def in_turns(checks: Mapping[str, Check], asked: list[Key]) -> dict[str, float]:
 def in_memory(report: Report, grants: int) -> None:
     progress(f"{grants} grants in memory")
     report.figures |= {"grants": grants, "bytes_per_grant": bytes_per_grant(grants)}
-    access, asked = known(grants), keys(grants)
-    cold = us_of(remembered(access), asked)
-    found = in_turns({"check": remembered(access), "dict": looked_up(grants)}, asked)
+    check, asked = gate(grants), keys(grants)
+    cold = us_of(check, asked)
+    found = in_turns({"check": check, "dict": looked_up(grants)}, asked)
     report.figures |= {"check_us": found["check"], "dict_us": found["dict"], "first_check_us": round(cold, 3)}
     report.ratios["vs_dict"] = round(found["check"] / found["dict"], 2)
 
@@ -193,9 +187,9 @@ def bytes_per_grant(grants: int) -> int:
 def cost(grants: int) -> float:
     """Microseconds of a check among so many grants."""
     progress(f"{grants} grants in memory")
-    access, asked = known(grants), keys(grants)
-    us_of(remembered(access), asked)
-    return in_turns({"check": remembered(access)}, asked)["check"]
+    check, asked = gate(grants), keys(grants)
+    us_of(check, asked)
+    return in_turns({"check": check}, asked)["check"]
 
 
 # Beside policy engines
@@ -221,6 +215,7 @@ def decided(name: str, packages: Path) -> dict[str, float]:
     arguments = [name, str(packages), str(PEER_GRANTS[name]), str(PEER_QUESTIONS[name])]
     done = subprocess.run(
         [sys.executable, "-P", "-m", "tests.benchmarks.engines", *arguments],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         check=False,

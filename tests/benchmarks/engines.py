@@ -1,4 +1,4 @@
-"""How long does a policy engine take for the decisions that `domain.access` takes, and does it take the same ones?
+"""How long does a policy engine take for the decisions that our gate takes, and does it take the same ones?
 
 `python -m tests.benchmarks.engines NAME PACKAGES GRANTS QUESTIONS` prints `{"us", "ours_us"}`: processor time for one
 decision of the engine that is installed in the folder PACKAGES, and of ours on as many grants.
@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable
 from random import Random
 
-from domain.access import Access
-from tests.benchmarks.checks import Key, known, remembered
+from assent_client.access import Access
+
+from tests.benchmarks.checks import Key, gate, known
 
 Decide = Callable[[Key], bool]
 
@@ -80,7 +81,7 @@ def main(name: str, packages: str, grants: int, questions: int) -> None:
     for nth in range(questions):
         customer, release = chance.choice(held)
         asked.append((customer, release, "standard" if nth % 4 else "pro", "us_person", None))
-    check = remembered(access)
+    check = gate(grants)
     ours = [check(*key).allowed for key in asked]
     began = time.process_time()
     theirs = [engine(key) for key in asked]

@@ -196,7 +196,7 @@ class _Gate:
     def _acknowledged(self, position: int, status: int) -> None:
         """A service that knows no such address is not asked again soon."""
         self._duty.done(position)
-        if status == 204:
+        if status == 200:
             self.hooks.acknowledged(position)
 
 

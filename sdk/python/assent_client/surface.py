@@ -85,6 +85,7 @@ class CommandAnswer(TypedDict):
 
 class Context(TypedDict):
     min_position: NotRequired[int | None]
+    receipt: NotRequired[bool]
 
 
 class Decision(TypedDict):
@@ -174,6 +175,7 @@ class Reasons(TypedDict):
     evaluation_id: NotRequired[str]
     evaluated_at: NotRequired[str]
     access_request: NotRequired[Offer]
+    receipt: NotRequired[str]
 
 
 class Receipt(TypedDict):
