@@ -241,6 +241,8 @@ def _complete(path: str, operation: Document) -> None:
     operation["operationId"] = _operation_id(path, "get")
     responses: dict[str, Document] = {"200": {"description": "The answer", "content": _content(path)}}
     statuses: tuple[int, ...] = (500,) if open_to_all else READ_PROBLEMS
+    if path == "/metrics":
+        statuses = (401, 429, 500, 503)  # nobody needs a token, but who brings one says who they are
     if path in LOGIN_PARAMETERS:
         statuses = (400, 429, 500, 503)
         operation["parameters"] = LOGIN_PARAMETERS[path]

@@ -12,7 +12,7 @@ from services.log.folder import SignerFolder
 from services.log.snapshot import Snapshot
 from services.log.streams import Differs, folding
 from services.log.verify import verify
-from tests.benchmarks.verify import grow
+from tests.benchmarks import grown
 from tests.conftest import fresh_database
 from tests.services.log.grown import ORIGIN
 from tests.tampering.history import appointments, parts_of, told
@@ -25,7 +25,8 @@ def long_log(postgres: str, template: str, tmp_path_factory: pytest.TempPathFact
     """The conninfo and the data folder of a signed log."""
     folder = tmp_path_factory.mktemp("long")
     for conninfo in fresh_database(postgres, template):
-        grow(conninfo, folder, SIZE + 100)
+        grown.grow_by_worlds(conninfo, "verify", SIZE + 100)
+        grown.sign(conninfo, folder)
         yield conninfo, folder
 
 
