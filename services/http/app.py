@@ -67,7 +67,7 @@ from services.http.problems import (
     Unexpected,
 )
 from services.http.rates import rates_of
-from services.http.reads import Reads, json_response
+from services.http.reads import Reads, check_query, json_response
 from services.http.recorded import Recorded
 from services.http.search import Searching
 from services.http.sessions import Sessions
@@ -299,8 +299,8 @@ class Door:
 
     async def _framed(self, scope: Scope, receive: Receive, send: Send) -> None:
         """By way of the framework: a time limit, up to where a feed or file begins, and the headers of every answer."""
-        if b"%00" in scope["query_string"]:
-            raise BadParameter("A parameter holds the character NUL, which no text may.", "a text without NUL")
+        if not scope["path"].startswith(_BY_READERS):  # who are told after they have said who they are
+            check_query(scope["query_string"])
         id, began = id_of(scope), False
 
         async def with_headers(message: Message) -> None:
@@ -383,6 +383,7 @@ _EVALUATED = frozenset({evaluations.ONE, evaluations.MANY})
 _ASKED = _EVALUATED | search.KINDS.keys() | {enforcement.ENFORCEMENT}
 POSTED = _ASKED | {access_requests.REQUESTS, "/api/v1/development/clock"}
 _DIRECTORY = Directory(commands.ROUTES)
+_BY_READERS = "/api/v1/"
 _STREAMED = frozenset(
     (b"content-type", type_.encode()) for type_ in (f"{MEDIA_TYPE}; charset=utf-8", *exports.MEDIA_TYPES.values())
 )

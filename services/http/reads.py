@@ -129,6 +129,7 @@ class Reads:
         if self.rate is not None:
             self.rate.take(identity.person)
         must_have_scope(identity, "read")
+        check_query(request.scope["query_string"])
         after = request.query_params.get("after", "")
         if after.isdecimal() and len(after) < 20:
             await self.reach_position(int(after))
@@ -225,6 +226,12 @@ class Reads:
         if is_versioned and tag in (part.strip() for part in known.split(",")):
             return Response(status_code=304, headers=headers)
         return json_response(await self.vault.open(document), headers)
+
+
+def check_query(query: bytes) -> None:
+    """Raises BadParameter where a parameter holds what no text of the database may."""
+    if b"%00" in query:
+        raise BadParameter("A parameter holds the character NUL, which no text may.", "a text without NUL")
 
 
 def json_response(value: Any, headers: dict[str, str] | None = None) -> Response:

@@ -347,3 +347,8 @@ def test_every_board_is_a_list_that_can_be_read_as_it_was(service: Service, boar
         then = service.get("abe", f"/dashboards/{board}?at={at}").json()
         assert then["position"] <= now["position"]
     problem(service.get("abe", f"/dashboards/{board}?colour=red"), 400, "parameters")
+
+
+def test_whoever_does_not_say_who_they_are_hears_nothing_of_what_they_wrote(service: Service) -> None:
+    problem(service.client.get("/api/v1/requests?customer=%00"), 401, "authentication")
+    problem(service.get("abe", "/requests?customer=%00"), 400, "parameters")
