@@ -10,7 +10,7 @@ import msgspec
 from fastapi import Request, Response
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
 from domain.authority import READERS, READS, Reach, may_read
 from projections import tracking
@@ -48,6 +48,16 @@ Cursor = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,512}$", description="`nex
 Limit = Annotated[int, Field(ge=1, le=200, description="Items on a page")]
 
 
+_DIGITS = re.compile(r"[0-9]{1,19}")
+
+
+def _in_digits(value: Any) -> Any:
+    """A position is written in digits alone: whatever waits for it must read it as everybody else does."""
+    if isinstance(value, str) and not _DIGITS.fullmatch(value):
+        raise ValueError("a position is written in digits")
+    return value
+
+
 class After(BaseModel):
     """A read that must include what was written up to a position."""
 
@@ -55,6 +65,7 @@ class After(BaseModel):
 
     after: Annotated[
         int | None,
+        BeforeValidator(_in_digits),
         Field(ge=0, le=POSITION_MAX, description="Wait until this position, as a command's answer carries it, shows"),
     ] = None
 
@@ -131,7 +142,7 @@ class Reads:
         must_have_scope(identity, "read")
         check_query(request.scope["query_string"])
         after = request.query_params.get("after", "")
-        if after.isdecimal() and len(after) < 20:
+        if _DIGITS.fullmatch(after):
             await self.reach_position(int(after))
         return self._reach(request, identity)
 

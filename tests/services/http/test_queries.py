@@ -352,3 +352,8 @@ def test_every_board_is_a_list_that_can_be_read_as_it_was(service: Service, boar
 def test_whoever_does_not_say_who_they_are_hears_nothing_of_what_they_wrote(service: Service) -> None:
     problem(service.client.get("/api/v1/requests?customer=%00"), 401, "authentication")
     problem(service.get("abe", "/requests?customer=%00"), 400, "parameters")
+
+
+@pytest.mark.parametrize("after", ["5529760613041069.0", "0" * 20 + "5529760613041069", "1_0", "+1", "1e9"])
+def test_a_position_that_is_not_written_in_digits_is_refused_and_not_waited_for(service: Service, after: str) -> None:
+    problem(service.get("abe", f"/requests?after={after}"), 400, "parameters")
