@@ -65,8 +65,8 @@ class After(BaseModel):
 
     after: Annotated[
         int | None,
-        BeforeValidator(_in_digits),
         Field(ge=0, le=POSITION_MAX, description="Wait until this position, as a command's answer carries it, shows"),
+        BeforeValidator(_in_digits),
     ] = None
 
 
