@@ -29,7 +29,7 @@ from services.ids import keyed_id, new_id, seeded_id
 from services.log import reader
 from services.log.reader import LogEnd, Pool
 from services.log.receipt import Receipt
-from services.log.writer import Decision, NeedsStreams, Settled, StorageUnavailable, Writer
+from services.log.writer import Decision, NeedsStreams, Settled, StorageUnavailable, Writer, resolve
 from services.replica import Replica
 from services.settings import Settings
 from services.vault import Vault
@@ -153,7 +153,7 @@ class Handler:
             order = replace(order, command=sealed)
         if self.elsewhere is not None and not order.via:
             future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-            if self.elsewhere.hand_on(order, partial(_resolve, future)):
+            if self.elsewhere.hand_on(order, partial(resolve, future)):
                 return await future
         settled = await self.writer.submit(order, order.key, order.fingerprint)
         return await self._first_answer(order, settled) if settled.repeated else _settled(order, settled)
@@ -476,15 +476,6 @@ def _version(stream: Stream, by: By) -> int:
 def _is_applicants(fact: Fact) -> bool:
     kind: type = type(fact.event)
     return is_visible(kind, Label.APPLICANT)
-
-
-def _resolve(future: "asyncio.Future[Answer]", outcome: Answer | Exception) -> None:
-    if future.done():  # whoever waited gave up
-        return
-    if isinstance(outcome, Exception):
-        future.set_exception(outcome)
-    else:
-        future.set_result(outcome)
 
 
 def _settled(order: Order, settled: Settled) -> Answer:

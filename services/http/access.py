@@ -16,7 +16,8 @@ from domain.authority import Office
 from domain.enforcement import Providers
 from domain.errors import Refused
 from domain.organization import ASSENT
-from services.http.bodies import check_declared, unfit
+from services.http.answers import Receive, Scope, source_of
+from services.http.bodies import check_declared, read_body, unfit
 from services.http.identity import Identities
 from services.http.machines import must_have_scope
 from services.http.problems import BadParameter, MalformedBody, NotCaughtUp, NotJson, NotYourRole
@@ -199,6 +200,14 @@ class Desk:
         identity = await self.identities.of(headers.get(b"authorization"), source)
         must_have_scope(identity, "access")
         return identity.person
+
+    async def heard(self, scope: Scope, receive: Receive, bytes_max: int) -> tuple[str, bytes]:
+        """Who asks, and the body of what they ask; it counts. Raises Refused, also for what no body can be."""
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        person = await self.person(headers, source_of(scope))
+        self.count(person)
+        check_head(headers, scope["query_string"], bytes_max)
+        return person, await read_body(scope, headers, receive, bytes_max)
 
     def count(self, person: str) -> None:
         """One more question of theirs is answered. Raises TooManyRequests."""

@@ -14,9 +14,8 @@ from domain.fields import Label
 from domain.grant import Grant
 from services.enforcement_points import EnforcementPoints, Reached
 from services.http import histories
-from services.http.access import PREFIX, Desk, Position, check_head, decode
-from services.http.answers import JSON, Receive, Scope, Send, id_of, send_answer, source_of
-from services.http.bodies import read_body
+from services.http.access import PREFIX, Desk, Position, decode
+from services.http.answers import JSON, Receive, Scope, Send, id_of, send_answer
 from services.http.problems import NotYourRole
 from services.http.queries import Id
 from services.http.reads import After, Reads, json_response
@@ -72,11 +71,8 @@ class Acknowledging:
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises Refused, psycopg.Error; ConnectionError where the caller went away."""
-        headers: dict[bytes, bytes] = dict(scope["headers"])
-        person = await self._desk.person(headers, source_of(scope))
-        self._desk.count(person)
-        check_head(headers, scope["query_string"], BODY_BYTES_MAX)
-        said = decode(_decode, await read_body(scope, headers, receive, BODY_BYTES_MAX))
+        person, body = await self._desk.heard(scope, receive, BODY_BYTES_MAX)
+        said = decode(_decode, body)
         providers = self._desk.providers(person)
         await self._desk.reach(said.position)  # nobody enforces what has not happened
         await self._points.hear(person, said.point, providers, said.position)

@@ -17,8 +17,7 @@ from services.http.access import (
     decode,
     malformed,
 )
-from services.http.answers import JSON, LINES_JSON, Exchange, Receive, Scope, Send, id_of, send_answer, source_of
-from services.http.bodies import read_body
+from services.http.answers import JSON, LINES_JSON, Exchange, Receive, Scope, Send, id_of, send_answer
 from services.http.decided import Receipts
 
 ONE, MANY = f"{PREFIX}/evaluation", f"{PREFIX}/evaluations"
@@ -70,12 +69,8 @@ class Evaluating:
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises Refused; ConnectionError where the caller went away."""
-        headers: dict[bytes, bytes] = dict(scope["headers"])
         path: str = scope["path"]
-        person = await self._desk.person(headers, source_of(scope))
-        self._desk.count(person)
-        check_head(headers, scope["query_string"], BODY_BYTES_MAX[path])
-        body = await read_body(scope, headers, receive, BODY_BYTES_MAX[path])
+        person, body = await self._desk.heard(scope, receive, BODY_BYTES_MAX[path])
         asked = read(path, body)
         providers = self._desk.providers(person)
         await self._desk.reach(min_position(asked))

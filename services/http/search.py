@@ -28,12 +28,10 @@ from services.http.access import (
     Subject,
     SubjectProperties,
     Text,
-    check_head,
     decode,
     unknown_of,
 )
-from services.http.answers import JSON, Receive, Scope, Send, id_of, send_answer, source_of
-from services.http.bodies import read_body
+from services.http.answers import JSON, Receive, Scope, Send, id_of, send_answer
 
 SUBJECTS, RESOURCES, ACTIONS = (f"{PREFIX}/search/{what}" for what in ("subject", "resource", "action"))
 BODY_BYTES_MAX = 65_536
@@ -131,13 +129,8 @@ class Searching:
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises Refused; ConnectionError where the caller went away."""
-        headers: dict[bytes, bytes] = dict(scope["headers"])
-        path: str = scope["path"]
-        person = await self._desk.person(headers, source_of(scope))
-        self._desk.count(person)
-        check_head(headers, scope["query_string"], BODY_BYTES_MAX)
-        body = await read_body(scope, headers, receive, BODY_BYTES_MAX)
-        asked: Search = decode(_DECODERS[path], body)
+        person, body = await self._desk.heard(scope, receive, BODY_BYTES_MAX)
+        asked: Search = decode(_DECODERS[scope["path"]], body)
         providers = self._desk.providers(person)
         await self._desk.reach(asked.context.min_position)
         found = self.page(asked, providers)

@@ -249,7 +249,8 @@ def _keys_of(*attempts: _Attempt | None) -> set[bytes]:
     return set().union(*(attempt.all_keys for attempt in attempts if attempt is not None))
 
 
-def _resolve(future: "asyncio.Future[Settled]", outcome: Settled | Exception) -> None:
+def resolve(future: "asyncio.Future[T]", outcome: T | Exception) -> None:
+    """Tell whoever waits at the future."""
     if future.done():  # whoever waited gave up
         return
     if isinstance(outcome, Exception):
@@ -341,7 +342,7 @@ class Writer:
         """As `submit`, but the work is in the queue when this returns."""
         future: asyncio.Future[Settled] = asyncio.get_running_loop().create_future()
         try:
-            self.put(work, key, fingerprint, partial(_resolve, future), in_row=in_row)
+            self.put(work, key, fingerprint, partial(resolve, future), in_row=in_row)
         except Refused as refusal:
             future.set_exception(refusal)
         return future
